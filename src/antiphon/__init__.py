@@ -1,0 +1,25 @@
+"""antiphon: Channels' consumers, groups that do not lose messages, and a fan-out as fast as the kernel lets it be."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from antiphon import sync
+from antiphon.api import group_send, publish, send, stats
+from antiphon.app import configure
+from antiphon.consumer import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
+from antiphon.events import shared
+from antiphon.types import Position
+
+__all__ = [
+    "AsyncJsonWebsocketConsumer",
+    "AsyncWebsocketConsumer",
+    "Position",
+    "configure",
+    "group_send",
+    "publish",
+    "send",
+    "shared",
+    "stats",
+    "sync",
+]

@@ -1,0 +1,36 @@
+"""Speaking to groups from anywhere in the process: the same verbs as ``self.channel_layer``, without a consumer.
+
+These are coroutines; ``antiphon.sync`` has the same for code without a running loop: views, tasks, scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from antiphon.app import current_app
+from antiphon.types import Position
+
+__all__ = ["group_send", "publish", "send", "stats"]
+
+
+async def publish(group: str, content: Any) -> Position:
+    """Send ``content`` as JSON to every member of ``group``; see ``ChannelLayer.publish``."""
+    return await current_app().layer.publish(group, content)
+
+
+async def group_send(group: str, message: Mapping[str, Any]) -> None:
+    """Run a handler for every member of ``group``; see ``ChannelLayer.group_send``."""
+    await current_app().layer.group_send(group, message)
+
+
+async def send(channel: str, message: Mapping[str, Any]) -> None:
+    """Run a handler for one connection; see ``ChannelLayer.send``."""
+    await current_app().layer.send(channel, message)
+
+
+def stats() -> dict[str, int]:
+    """Return the counters of this process by name (``antiphon.counters``), and ``connections`` that are open now."""
+    app = current_app()
+    hub = app.running_hub
+    return {"connections": len(hub.connections) if hub is not None else 0, **app.counters.as_dict()}

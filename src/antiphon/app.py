@@ -1,0 +1,146 @@
+"""One configured antiphon: its configuration, engine, hub and counters.
+
+A process has one, made when it is first needed. It lives on one event loop, its *home*: that of the first connection,
+or of the first call where there are no connections. When the home loop ends, the next use makes a new start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from antiphon import config as configuration
+from antiphon.config import Config
+from antiphon.connection import Connection
+from antiphon.counters import Counters
+from antiphon.engines import open_engine
+from antiphon.exceptions import ConfigurationError, UsageError
+from antiphon.hub import Hub
+from antiphon.layer import ChannelLayer
+from antiphon.transport import ASGITransport, DirectTransport, Transport
+from antiphon.types import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from antiphon.consumer import AsyncWebsocketConsumer
+
+__all__ = ["App", "configure", "current_app"]
+
+logger = logging.getLogger("antiphon")
+
+
+class App:
+    """Everything that one configuration brings into being."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.counters = Counters()
+        self.layer = ChannelLayer(self)
+        self._hub: Hub | None = None
+        self._starting: asyncio.Future[Hub] | None = None
+        # Part of every channel name: tells processes apart, so that names never meet.
+        self._process = secrets.token_hex(4)
+
+    @property
+    def hub(self) -> Hub | None:
+        """The hub, if it lives on the running loop; None where ``start`` has to be awaited."""
+        hub = self._hub
+        return hub if hub is not None and hub.loop is asyncio.get_running_loop() else None
+
+    @property
+    def running_hub(self) -> Hub | None:
+        """The hub, if its loop runs, whichever loop or thread asks."""
+        return self._hub if self._hub is not None and self._hub.loop.is_running() else None
+
+    def home(self) -> asyncio.AbstractEventLoop:
+        """Return the loop that connections live on, or the running one where there is none yet."""
+        hub = self.running_hub
+        return hub.loop if hub is not None else asyncio.get_running_loop()
+
+    async def start(self) -> Hub:
+        """Return the hub on the running loop, which becomes home; start the engine if that has not been done.
+
+        Raises ``UsageError`` if connections live on another loop.
+        """
+        loop = asyncio.get_running_loop()
+        if self._hub is not None and self._hub.loop is loop:
+            return self._hub
+        if self._starting is not None and self._starting.get_loop() is loop:
+            return await asyncio.shield(self._starting)
+        running = self.running_hub
+        if running is not None and running.connections:
+            raise UsageError("antiphon's connections live on another event loop; one process serves them on one loop")
+        self._starting = loop.create_future()
+        try:
+            engine = open_engine(self.config.engine)
+            hub = Hub(engine, self.counters, groups_per_connection=self.config.groups_per_connection)
+            await engine.start(hub)
+        except BaseException as error:
+            self._starting.set_exception(error if isinstance(error, Exception) else ConnectionError("start cancelled"))
+            self._starting.exception()
+            self._starting = None
+            raise
+        self._hub = hub
+        self._starting.set_result(hub)
+        self._starting = None
+        return hub
+
+    async def serve(self, consumer: AsyncWebsocketConsumer, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, whose ``websocket.connect`` has been received, until it is over."""
+        hub = self.hub or await self.start()
+        config = self.config
+        connection = Connection(
+            hub=hub,
+            config=config,
+            consumer=consumer,
+            scope=scope,
+            transport=self._transport(scope, receive, send),
+            channel_name=f"specific.{self._process}!{secrets.token_hex(8)}",
+        )
+        consumer.attach(connection, self.layer, scope, config.max_json_depth)
+        await connection.run()
+
+    def _transport(self, scope: Scope, receive: Receive, send: Send) -> Transport:
+        """Choose: straight to the socket where antiphon's server offers its link, else by ASGI."""
+        config = self.config
+        link = scope.get("extensions", {}).get("antiphon")
+        if link is not None:
+            return DirectTransport(
+                link, scope, send, outbox_limit=config.outbox_limit, max_message_size=config.max_message_size
+            )
+        return ASGITransport(scope, receive, send, outbox_limit=config.outbox_limit, close_timeout=config.close_timeout)
+
+    async def stop(self) -> None:
+        """Close every connection, wait until their consumers are done, and stop the engine."""
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            await hub.close()
+            await hub.engine.stop()
+
+
+_app: App | None = None
+_configured: Mapping[str, Any] = {}
+
+
+def configure(**options: Any) -> None:
+    """Set options by name (``antiphon.config`` lists them) before antiphon is used; the environment wins over them.
+
+    Raises ``ConfigurationError`` for an unknown name or a value that can't be, and while connections are served.
+    """
+    global _app, _configured
+    if _app is not None and _app.running_hub is not None and _app.running_hub.connections:
+        raise ConfigurationError("configure() comes too late: connections are being served already")
+    configuration.load(options, environment=os.environ)
+    _configured = options
+    _app = None
+
+
+def current_app() -> App:
+    """Return the process's antiphon."""
+    global _app
+    if _app is None:
+        _app = App(configuration.load(_configured, environment=os.environ))
+    return _app

@@ -1,0 +1,88 @@
+"""The command line: ``antiphon serve module:application``."""
+
+from __future__ import annotations
+
+import logging.config
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import uvicorn
+from uvicorn.config import LOGGING_CONFIG
+
+import antiphon
+from antiphon import config as configuration
+from antiphon.exceptions import ConfigurationError
+
+__all__ = ["main", "serve", "server_options"]
+
+_OPTIONS = {option.name: option for option in configuration.options()}
+
+
+@click.group()
+@click.version_option(antiphon.__version__, prog_name="antiphon")
+def main() -> None:
+    """Realtime for Python: consumers, groups that do not lose messages, a fast fan-out."""
+
+
+@main.command()
+@click.argument("application", metavar="MODULE:APPLICATION")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 chooses a free one.")
+@click.option("--uds", default=None, help="Listen on this Unix socket instead.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Number of processes.")
+@click.option("--reload", is_flag=True, help="Start again when a file changes (for development).")
+@click.option("--engine", default=None, help=f"{_OPTIONS['engine'].meaning}  [default: {_OPTIONS['engine'].default}]")
+@click.option("--app-dir", default=".", show_default=True, help="Folder to look for MODULE in.")
+@click.option("--ssl-keyfile", default=None, help="TLS key, for wss://.")
+@click.option("--ssl-certfile", default=None, help="TLS certificate, for wss://.")
+@click.option("--proxy-headers/--no-proxy-headers", default=True, help="Believe X-Forwarded-* of trusted proxies.")
+@click.option("--forwarded-allow-ips", default=None, help="Proxies to trust, separated by commas.")
+@click.option("--root-path", default="", help="Path that the application is mounted at by a proxy.")
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["critical", "error", "warning", "info", "debug"]),
+    help="How much to log.",
+)
+@click.option("--access-log/--no-access-log", default=True, help="Log each HTTP request.")
+def serve(application: str, *, app_dir: str, engine: str | None, **options: Any) -> None:
+    """Serve an ASGI application, HTTP and WebSockets; MODULE:APPLICATION as for uvicorn."""
+    if ":" not in application:
+        raise click.UsageError(f"{application!r} names no application: write MODULE:APPLICATION, like project.asgi:app")
+    if engine is not None:
+        os.environ[_OPTIONS["engine"].environment] = engine  # the workers read it from there
+    try:
+        config = configuration.load(environment=os.environ)
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
+    if options["workers"] > 1 and config.engine.startswith("memory:"):
+        raise click.UsageError(
+            "the memory engine serves one process: members of different workers would not hear each other. "
+            "Use --workers 1, or an engine that several processes share."
+        )
+    sys.path.insert(0, str(Path(app_dir).resolve()))
+    options = {name: value for name, value in options.items() if value is not None}
+    try:
+        uvicorn.run(application, app_dir=app_dir, **server_options(options["log_level"]), **options)
+    except KeyboardInterrupt:  # a second Ctrl-C; the first one ends run() in good order
+        sys.exit(130)
+
+
+def server_options(log_level: str = "info") -> dict[str, Any]:
+    """Return what ``uvicorn.run`` needs to serve with antiphon's protocol class."""
+    return {
+        "ws": "antiphon.server:WebSocketProtocol",
+        "ws_max_size": configuration.load(environment=os.environ).max_message_size,
+        "timeout_graceful_shutdown": 10,
+        "log_config": _log_config(log_level),
+    }
+
+
+def _log_config(level: str) -> dict[str, Any]:
+    """Return uvicorn's logging with antiphon's loggers beside its own."""
+    loggers = {**LOGGING_CONFIG["loggers"], "antiphon": {"handlers": ["default"], "level": level.upper(), "propagate": False}}
+    return {**LOGGING_CONFIG, "loggers": loggers}

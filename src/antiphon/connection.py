@@ -1,0 +1,443 @@
+"""One client's link: its life, its mailbox, what it is about to be sent.
+
+The consumer speaks to the connection, the connection to its transport and to the hub. It runs in the one task that the
+server started for the client (``run``), which owns every handler's turn.
+
+Laws:
+- ``disconnect`` runs once for each connection that was accepted, however it ended, and its memberships are gone before;
+- after ``close()`` nothing is accepted, joined or sent; each such call is counted and the log says so once;
+- messages that arrived before the client left are handled before ``disconnect`` runs;
+- bad input costs an error frame, an exception in the application this connection (1011), and nobody else anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from antiphon import codes
+from antiphon.config import Config
+from antiphon.exceptions import AcceptConnection, ClientError, DenyConnection, NotAccepted, StopConsumer, UsageError
+from antiphon.formats import Chunk, Format
+from antiphon.hub import Hub
+from antiphon.lifecycle import Happening, State, next_state
+from antiphon.mailbox import Mailbox, Turn
+from antiphon.names import check_group_name
+from antiphon.types import Scope
+from antiphon.wire import plain
+
+if TYPE_CHECKING:
+    from antiphon.group import Cohort, Group
+    from antiphon.transport import Transport
+
+__all__ = ["Connection", "Consumer"]
+
+logger = logging.getLogger("antiphon.connection")
+
+
+class Consumer(Protocol):
+    """What a connection calls on the application's object."""
+
+    @property
+    def groups(self) -> Iterable[str]:
+        """Groups to join before ``connect``."""
+
+    async def connect(self) -> None:
+        """Decide on the connection: accept() or close()."""
+
+    def inbound(self) -> tuple[Turn, Turn]:
+        """Return the turns that take a text message (UTF-8 that was checked) and a binary one."""
+
+    async def disconnect(self, code: int) -> None:
+        """Take leave."""
+
+
+class Connection:
+    """One client and its consumer, from the handshake to the end."""
+
+    __slots__ = (
+        "__weakref__",
+        "_close_code",
+        "_config",
+        "_consumer",
+        "_deadline",
+        "_done",
+        "_hub",
+        "_on_binary",
+        "_on_text",
+        "_reported",
+        "_scope",
+        "_transport",
+        "channel_name",
+        "consumer_class",
+        "format",
+        "mailbox",
+        "memberships",
+        "pending",
+        "state",
+        "write",
+    )
+
+    def __init__(
+        self, *, hub: Hub, config: Config, consumer: Consumer, scope: Scope, transport: Transport, channel_name: str
+    ) -> None:
+        self.state = State.CONNECTING
+        self.channel_name = channel_name
+        self.consumer_class = type(consumer)
+        self.format: Format = transport.format
+        self.memberships: dict[Group, Cohort] = {}
+        self.pending: list[Chunk] = []
+        """Chunks of this tick, in order; the hub joins and writes them."""
+        self.write: Callable[[Chunk], None] = transport.write
+        """Hands a chunk to the transport; the hub calls it once per tick. Transports replace it while they are full."""
+        self.mailbox = Mailbox(
+            consumer,
+            self,
+            limit=config.mailbox_limit,
+            crowd=config.inbound_limit,
+            context=transport.context,
+        )
+        self._on_text, self._on_binary = consumer.inbound()
+        self._hub = hub
+        self._config = config
+        self._consumer = consumer
+        self._scope = scope
+        self._transport = transport
+        self._close_code = codes.ABNORMAL
+        self._deadline: asyncio.TimerHandle | None = None
+        self._done: asyncio.Future[None] | None = None
+        self._reported = False
+        transport.attach(self)
+
+    def __str__(self) -> str:
+        """Say whose connection this is: consumer class, path and user, as the log shows it."""
+        return f"{self.consumer_class.__qualname__} at {self._scope.get('path', '')!r} ({self._user()})"
+
+    # The life of the connection
+
+    async def run(self) -> None:
+        """Serve the client until the connection is over."""
+        self._hub.add(self)
+        try:
+            await self._connect()
+            await self.mailbox.serve()
+        except asyncio.CancelledError:
+            self.end(codes.SERVICE_RESTART)
+            raise
+        finally:
+            await self._finish()
+
+    async def accept(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Open the connection; may be called once, and not after ``close()``."""
+        if self.state is State.REFUSED:
+            self._report_use("accept()")
+            return
+        if self._move(Happening.ACCEPT) is None:
+            if self.state is State.OPEN:
+                raise UsageError(f"{self}: accept() was called twice")
+            return
+        self._cancel_deadline()
+        try:
+            await self._transport.accept(subprotocol, headers)
+        except OSError:  # the client left before it was accepted (ASGI spec 2.4: send raises OSError)
+            self.state = State.CONNECTING
+            self.lost(codes.ABNORMAL)
+            return
+        self._hub.counters.connections_accepted += 1
+
+    async def close(self, code: int | None, reason: str | None) -> None:
+        """Close the connection, or refuse it if it was not accepted; the second time does nothing."""
+        code = codes.check_close_code(codes.NORMAL if code is None else code)
+        if self.state is State.CONNECTING:
+            self._refuse()
+            await self._transport.refuse(403)
+        else:
+            self.end(code, reason)
+
+    def end(self, code: int, reason: str | None = None) -> None:
+        """Close an open connection from this side; what waits to be written goes out first."""
+        if self.state is State.CONNECTING:
+            self.state = State.CLOSED
+            self._hub.remove(self)
+            self.mailbox.end()
+        elif self._move(Happening.CLOSE) is not None:
+            self._close_code = code
+            self._hub.flush(self)
+            self._transport.close(code, codes.fit_reason(reason or codes.default_reason(code)))
+            self.mailbox.end()
+
+    def drain(self, code: int) -> None:
+        """Close an open connection after the messages that it has already received were handled."""
+        if self.state is State.OPEN:
+            self.mailbox.put(_end_with(self), code)
+        else:
+            self.end(code)
+
+    def lost(self, code: int, reason: str = "") -> None:
+        """Note that the client is gone; what it sent before is still handled, then ``disconnect`` runs."""
+        was_open = self.state is State.OPEN
+        if self._move(Happening.LOST) is None:
+            return
+        self.write = self._transport.drop
+        self.pending = []
+        if was_open:
+            self._close_code = code
+            self._hub.remove(self)
+            self.mailbox.put(_end, self)
+        else:
+            self.mailbox.end()
+
+    async def finished(self) -> None:
+        """Wait until the consumer is done."""
+        if self._done is None:
+            self._done = self._hub.loop.create_future()
+        if self.state not in (State.CLOSED, State.REFUSED):
+            await asyncio.shield(self._done)
+
+    async def _connect(self) -> None:
+        consumer = self._consumer
+        try:
+            for group in consumer.groups or ():
+                await self._hub.join(check_group_name(group), self)
+            await consumer.connect()
+        except Exception as error:
+            if _is(error, AcceptConnection):
+                await self.accept(None, ())
+            elif _is(error, DenyConnection):
+                await self.close(None, None)
+            else:
+                self.turn_failed(_connect, error)
+                if self.state is State.CONNECTING:
+                    self._refuse()
+                    await self._transport.refuse(500)
+        if self.state is State.CONNECTING:
+            self._transport.listen()
+            self._deadline = self._hub.loop.call_later(self._config.handshake_timeout, self._handshake_timed_out)
+
+    async def _finish(self) -> None:
+        """Leave everything; run ``disconnect`` if the connection was accepted."""
+        self._cancel_deadline()
+        self._hub.remove(self)
+        try:
+            if self.state is State.CLOSING:
+                self._hub.counters.connections_closed += 1
+                try:
+                    await self._consumer.disconnect(self._close_code)
+                except Exception as error:
+                    if not _is(error, StopConsumer):
+                        self._hub.counters.handler_errors += 1
+                        self._log_failure("disconnect", error)
+                await self._transport.finish()
+            elif self.state is State.REFUSED:
+                await self._transport.refuse(403)
+        finally:
+            self._move(Happening.FINISH)
+            if self._done is not None and not self._done.done():
+                self._done.set_result(None)
+
+    def _move(self, happening: Happening) -> State | None:
+        following = next_state(self.state, happening)
+        if following is not None:
+            self.state = following
+        return following
+
+    def _handshake_timed_out(self) -> None:
+        self._deadline = None
+        if self.state is State.CONNECTING:
+            self._hub.counters.usage_errors += 1
+            logger.error(
+                "%s: connect() neither accepted nor closed the connection within handshake_timeout (%g s); refused",
+                self,
+                self._config.handshake_timeout,
+            )
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self.state = State.REFUSED
+        self._hub.counters.connections_refused += 1
+        self._hub.remove(self)
+        self._cancel_deadline()
+        self.mailbox.end()
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    # What comes in
+
+    def receive_text(self, payload: bytes) -> None:
+        """Take a text message, UTF-8 that was checked."""
+        if self.state is State.OPEN:
+            self.mailbox.put(self._on_text, payload, len(payload))
+
+    def receive_binary(self, payload: bytes) -> None:
+        """Take a binary message."""
+        if self.state is State.OPEN:
+            self.mailbox.put(self._on_binary, payload, len(payload))
+
+    def client_erred(self, problem: ClientError) -> None:
+        """Tell the client what was wrong with its message."""
+        self._hub.counters.client_errors += 1
+        answer = plain.error(problem, self._config.error_type)
+        if answer is not None and self.state is State.OPEN:
+            self.enqueue(self.format.text(answer))
+        logger.info("%s: bad message, %s", self, problem)
+
+    # What the mailbox tells (mailbox.Owner)
+
+    def turn_failed(self, turn: Turn, error: BaseException) -> None:
+        """Answer an exception that ended a turn: the client's fault with an error frame, ours with 1011."""
+        if isinstance(error, ClientError):
+            self.client_erred(error)
+        elif _is(error, StopConsumer):
+            self.end(codes.NORMAL)
+        else:
+            self._hub.counters.handler_errors += 1
+            self._log_failure(getattr(turn, "__name__", "handler"), error)
+            if self.state is not State.CONNECTING:
+                self.end(codes.INTERNAL_ERROR)
+
+    def mailbox_full(self) -> None:
+        """Close the connection: its consumer does not keep up."""
+        if self.state is State.OPEN:
+            self._hub.counters.slow_consumers += 1
+            logger.error(
+                "%s: a handler is so slow that %d bytes wait for it; closed with 1013 at mailbox_limit",
+                self,
+                self.mailbox.size,
+            )
+            self.end(codes.TRY_AGAIN_LATER, "the server is too slow for this connection; come back later")
+
+    def mailbox_crowded(self) -> None:
+        """Take nothing more from the client until the consumer has caught up."""
+        self._transport.pause_reading()
+
+    def mailbox_relieved(self) -> None:
+        """Take from the client again."""
+        self._transport.resume_reading()
+
+    @contextlib.contextmanager
+    def guard(self, handler: str) -> Iterator[None]:
+        """Treat an exception in the block as one of the handler of this name."""
+        try:
+            yield
+        except Exception as error:
+            self._hub.counters.handler_errors += 1
+            self._log_failure(handler, error)
+            self.end(codes.INTERNAL_ERROR)
+
+    # What goes out
+
+    def send_text(self, payload: bytes) -> None:
+        """Send a text message, UTF-8."""
+        if self.state is State.OPEN:
+            self.enqueue(self.format.text(payload))
+        else:
+            self._cannot_send()
+
+    def send_binary(self, payload: bytes) -> None:
+        """Send a binary message."""
+        if self.state is State.OPEN:
+            self.enqueue(self.format.binary(payload))
+        else:
+            self._cannot_send()
+
+    def enqueue(self, chunk: Chunk) -> None:
+        """Append ``chunk`` to what this connection is sent at the end of the tick."""
+        hub = self._hub
+        if hub.open_group is not None:
+            cohort = self.memberships.get(hub.open_group)
+            if cohort is not None:
+                cohort.catch_up(self)
+        if not self.pending:
+            hub.mark_dirty(self)
+        self.pending.append(chunk)
+
+    def _cannot_send(self) -> None:
+        if self.state is State.CONNECTING:
+            raise NotAccepted(f"{self}: call accept() before sending")
+        self._hub.counters.sends_after_close += 1
+
+    # What the transport tells
+
+    def client_is_slow(self, dropped: int) -> None:
+        """Close the connection: its client does not read and its outbox is full."""
+        if self.state is State.OPEN:
+            self._hub.counters.slow_clients += 1
+            self._hub.counters.dropped_bytes += dropped
+            logger.warning(
+                "%s: the client does not read; closed with 1013 at outbox_limit (%d bytes), %d bytes dropped",
+                self,
+                self._config.outbox_limit,
+                dropped,
+            )
+            self.pending = []
+            self.end(codes.TRY_AGAIN_LATER, "too slow: messages waited over the limit; come back later")
+
+    # What the log says
+
+    def may_join(self) -> bool:
+        """Tell whether the connection may still join groups; if it was refused or closed, note the fault."""
+        if self.state in (State.CONNECTING, State.OPEN):
+            return True
+        self._hub.counters.joins_refused += 1
+        if self.state is State.REFUSED:
+            self._report_use("group_add()")
+        return False
+
+    def _report_use(self, call: str) -> None:
+        self._hub.counters.usage_errors += 1
+        if not self._reported:
+            self._reported = True
+            logger.error(
+                "%s: connect() went on after close() and called %s. The connection stays refused and joined nothing. "
+                "Write 'return' after 'await self.close()'.",
+                self,
+                call,
+            )
+
+    def _log_failure(self, handler: str, error: BaseException) -> None:
+        logger.error("%s: exception in %s()", self, handler, exc_info=error)
+
+    def _user(self) -> str:
+        user = self._scope.get("user")
+        if user is None:
+            return "no user"
+        try:
+            return f"user {user.pk}" if user.is_authenticated else "anonymous"
+        except Exception:
+            return "user unknown"
+
+
+async def _connect(consumer: Any, argument: Any) -> None:
+    """Stand for ``connect()`` as a turn, by name."""
+
+
+_connect.__name__ = "connect"
+
+
+async def _end(consumer: Any, connection: Connection) -> None:
+    """A turn that ends the mailbox behind all that came before."""
+    connection.mailbox.end()
+
+
+def _end_with(connection: Connection) -> Turn:
+    """Return a turn that closes ``connection`` with the code that is its argument, behind all that came before."""
+
+    async def end(consumer: Any, code: int) -> None:
+        connection.end(code)
+
+    return end
+
+
+def _is(error: BaseException, kind: type[Exception]) -> bool:
+    """Tell whether ``error`` is our exception of this name or that of Channels, which code moved from it may raise."""
+    if isinstance(error, kind):
+        return True
+    theirs = getattr(sys.modules.get("channels.exceptions"), kind.__name__, None)
+    return theirs is not None and isinstance(error, theirs)

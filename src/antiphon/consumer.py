@@ -1,0 +1,212 @@
+"""What an application writes: a class with connect, receive and disconnect, as in Django Channels.
+
+The public surface is that of ``channels.generic.websocket``; code written for it runs with the import changed. Where
+Channels loses something, this differs: ``docs/topics/consumers.md`` lists each difference.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from antiphon.app import current_app
+from antiphon.connection import Connection
+from antiphon.events import framework
+from antiphon.exceptions import ConfigurationError, NotEncodable, UsageError
+from antiphon.layer import ChannelLayer
+from antiphon.mailbox import Turn
+from antiphon.types import ASGIApplication, Receive, Scope, Send
+from antiphon.wire import plain
+
+__all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer"]
+
+
+@framework
+class AsyncWebsocketConsumer:
+    """A consumer of text and binary messages.
+
+    One instance serves one connection, one handler at a time. ``scope`` is the ASGI scope, ``channel_name`` the address
+    of this connection for ``channel_layer.send``, ``channel_layer`` the groups. Groups named in ``groups`` are joined
+    before ``connect()`` runs.
+
+    An event that ``channel_layer.group_send`` or ``send`` brings is received by the method that its ``type`` names.
+    An exception in a handler closes the connection with 1011 and is logged; ``disconnect`` runs all the same.
+    """
+
+    groups: Iterable[str] = ()
+    """Groups that every connection joins before ``connect()``."""
+
+    scope: Scope
+    channel_name: str
+    channel_layer: ChannelLayer
+    _connection: Connection
+    _max_json_depth: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what ``as_asgi`` was given; subclasses may want it."""
+
+    # What an application overrides
+
+    async def connect(self) -> None:
+        """Decide on a new connection: ``accept()`` it, or ``close()`` it and return. By default it is accepted."""
+        await self.accept()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Take one message: text or binary, the other is None."""
+
+    async def disconnect(self, code: int) -> None:
+        """Take leave of a connection that was accepted; it has left all its groups. ``code`` as in RFC 6455 §7.4."""
+
+    # What an application calls
+
+    async def accept(
+        self, subprotocol: str | None = None, headers: Iterable[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        """Open the connection, with one of ``scope["subprotocols"]`` and further response headers if given."""
+        await self._connection.accept(subprotocol, headers or ())
+
+    async def send(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, close: bool | int = False
+    ) -> None:
+        """Send one message, text or binary; then close with code 1000 or ``close`` if that is given.
+
+        Raises ``NotAccepted`` before ``accept()``. On a connection that is closed it does nothing but count.
+        """
+        if text_data is not None:
+            try:
+                payload = text_data.encode()
+            except UnicodeEncodeError as error:
+                raise NotEncodable(f"this text has half of a surrogate pair and can't be sent: {error}") from error
+            self._connection.send_text(payload)
+        elif bytes_data is not None:
+            self._connection.send_binary(bytes(bytes_data))
+        else:
+            raise UsageError("send() takes text_data or bytes_data")
+        if close is not False:
+            await self.close(None if close is True else close)
+
+    async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
+        """Close the connection with ``code`` (1000 if not given) and ``reason`` (words for the code if not given).
+
+        Before ``accept()`` it refuses the handshake with HTTP status 403; nothing after it accepts or joins.
+        Raises ``InvalidCloseCode``.
+        """
+        await self._connection.close(None if code is True else code, reason)
+
+    @classmethod
+    def as_asgi(cls, *, wire: str = "plain", **initkwargs: Any) -> ASGIApplication:
+        """Return an ASGI application that serves each connection with an instance of this class.
+
+        ``initkwargs`` are passed to ``__init__``. ``wire`` is the protocol spoken over the connection.
+        """
+        if wire != "plain":
+            raise ConfigurationError(f"wire {wire!r} is not one of antiphon's: 'plain'")
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await cls(**initkwargs)(scope, receive, send)
+
+        app.consumer_class = cls  # type: ignore[attr-defined]
+        app.consumer_initkwargs = initkwargs  # type: ignore[attr-defined]
+        functools.update_wrapper(app, cls, updated=())
+        return app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI 3)."""
+        if scope["type"] != "websocket":
+            raise UsageError(f"{type(self).__qualname__} serves WebSockets; this is a {scope['type']!r} scope")
+        event = await receive()
+        if event["type"] == "websocket.connect":
+            await current_app().serve(self, scope, receive, send)
+
+    # What the framework calls
+
+    def attach(self, connection: Connection, layer: ChannelLayer, scope: Scope, max_json_depth: int) -> None:
+        """Give the consumer its connection."""
+        self.scope = scope
+        self.channel_name = connection.channel_name
+        self.channel_layer = layer
+        self._connection = connection
+        self._max_json_depth = max_json_depth
+
+    def inbound(self) -> tuple[Turn, Turn]:
+        """Return the turns for text and binary messages (``connection.Consumer``)."""
+        return _receive_text, _receive_binary
+
+
+@framework
+class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
+    """A consumer whose messages are JSON documents.
+
+    A message that is not JSON, or is binary, is answered with an error frame and the connection goes on.
+    """
+
+    _sends_plainly: bool
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        """Decode one message and pass it to ``receive_json``."""
+        if text_data is None:
+            raise plain.BINARY_FRAME
+        await self.receive_json(await self.decode_json(text_data), **kwargs)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Take one JSON document."""
+
+    async def send_json(self, content: Any, close: bool | int = False) -> None:
+        """Send ``content`` as JSON; then close if ``close`` says so, see ``send``. Raises ``NotEncodable``."""
+        if self._sends_plainly and close is False:
+            self._connection.send_text(plain.encode(content))
+        else:
+            await self.send(text_data=await self.encode_json(content), close=close)
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        """Return the JSON document ``text_data``; raises ``ClientError``, which the client is told."""
+        return plain.decode(text_data.encode("utf-8", "surrogatepass"), current_app().config.max_json_depth)
+
+    @classmethod
+    async def encode_json(cls, content: Any) -> str:
+        """Return ``content`` as JSON. Raises ``NotEncodable``."""
+        return plain.encode(content).decode()
+
+    def attach(self, connection: Connection, layer: ChannelLayer, scope: Scope, max_json_depth: int) -> None:
+        """Give the consumer its connection."""
+        super().attach(connection, layer, scope, max_json_depth)
+        cls = type(self)
+        # Nothing of the application's stands between send_json and the wire: no text need be made of the JSON.
+        self._sends_plainly = cls.send is AsyncWebsocketConsumer.send and _same(cls.encode_json, _encode_json)
+
+    def inbound(self) -> tuple[Turn, Turn]:
+        """Return turns that decode and call ``receive_json`` at once, unless the class has its own ``receive``."""
+        cls = type(self)
+        if cls.receive is AsyncJsonWebsocketConsumer.receive and _same(cls.decode_json, _decode_json):
+            return receive_json, _refuse_binary
+        return super().inbound()
+
+
+def _same(method: Any, function: Any) -> bool:
+    return getattr(method, "__func__", None) is function
+
+
+_decode_json = AsyncJsonWebsocketConsumer.decode_json.__func__  # type: ignore[attr-defined]
+_encode_json = AsyncJsonWebsocketConsumer.encode_json.__func__  # type: ignore[attr-defined]
+
+
+def receive_json(consumer: AsyncJsonWebsocketConsumer, payload: bytes) -> Coroutine[Any, Any, None]:
+    """The turn of a JSON message: decode without making text of it first."""
+    return consumer.receive_json(plain.decode(payload, consumer._max_json_depth))
+
+
+def _receive_text(consumer: AsyncWebsocketConsumer, payload: bytes) -> Coroutine[Any, Any, None]:
+    return consumer.receive(text_data=payload.decode("utf-8", "surrogatepass"))
+
+
+def _receive_binary(consumer: AsyncWebsocketConsumer, payload: bytes) -> Coroutine[Any, Any, None]:
+    return consumer.receive(bytes_data=payload)
+
+
+def _refuse_binary(consumer: AsyncWebsocketConsumer, payload: bytes) -> Coroutine[Any, Any, None]:
+    raise plain.BINARY_FRAME
+
+
+_receive_text.__name__ = _receive_binary.__name__ = "receive"

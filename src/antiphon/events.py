@@ -1,0 +1,152 @@
+"""Events: what ``group_send`` and ``send`` carry, and which handler of a consumer may receive one.
+
+Laws:
+- an event reaches only handlers that the application defined: never a method of the framework, nothing that begins with
+  an underscore, no attribute that is not a function;
+- a fault that can be seen in the event itself is raised where the event is sent;
+- each member gets a copy of its own, and the same event looks the same on every engine.
+
+The name of the handler is the event's ``type`` with dots as underscores, as in Channels: ``"chat.message"`` is received
+by ``chat_message``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from antiphon.exceptions import InvalidEvent, NotEncodable, UsageError
+from antiphon.mailbox import Turn
+from antiphon.types import Event
+
+__all__ = ["Handler", "find_handler", "framework", "handler_name", "make_event", "shared"]
+
+_MARK = "__antiphon_framework__"
+_SHARED = "__antiphon_shared__"
+
+#: Names that no event may reach: the framework's own, and those that Channels gives its lifecycle messages.
+_reserved: set[str] = {"dispatch", "websocket_connect", "websocket_receive", "websocket_disconnect"}
+
+
+class Handler(NamedTuple):
+    """A handler of a consumer class: either ``turn``, run for each member, or ``shared``, run once per process."""
+
+    name: str
+    turn: Turn | None
+    shared: Callable[[dict[str, Any]], Any] | None
+
+
+def framework(cls: type) -> type:
+    """Mark ``cls`` as the framework's: no event reaches what it defines, in any subclass. A class decorator."""
+    setattr(cls, _MARK, True)
+    _reserved.update(name for name in (*vars(cls), *getattr(cls, "__annotations__", ())) if not name.startswith("_"))
+    return cls
+
+
+def shared(handler: Callable[[dict[str, Any]], Any]) -> Any:
+    """Mark a handler as a function of the event alone: it runs once per process, not once per member.
+
+    ::
+
+        @shared
+        def chat_message(event):
+            return {"type": "message", "text": event["text"]}
+
+    What it returns is sent to every member as JSON, encoded and framed once; ``None`` sends nothing. It takes the event
+    and no ``self``, is not a coroutine, and must not change the event.
+    """
+    if inspect.iscoroutinefunction(handler):
+        raise UsageError(f"@shared handler {handler.__qualname__} is async; it must be a plain function of the event")
+    setattr(handler, _SHARED, True)
+    return staticmethod(handler)
+
+
+def handler_name(event_type: object) -> str:
+    """Return the name of the handler for ``event_type``; raise ``InvalidEvent`` if there can't be one."""
+    if not isinstance(event_type, str) or not event_type:
+        raise InvalidEvent(f"the event's type is {event_type!r:.80}; it must be the name of a handler")
+    name = event_type.replace(".", "_")
+    if name.startswith("_") or not name.isidentifier():
+        raise InvalidEvent(f"the event's type {event_type!r:.80} can't name a handler")
+    if name in _reserved:
+        raise InvalidEvent(
+            f"the event's type {event_type!r:.80} names a method of the framework, not a handler of yours"
+        )
+    return name
+
+
+def find_handler(consumer_class: type, event_type: str) -> Handler | None:
+    """Return the handler that ``consumer_class`` defines for ``event_type``, or None."""
+    try:
+        name = handler_name(event_type)
+    except InvalidEvent:
+        return None
+    for cls in consumer_class.__mro__:
+        if name in vars(cls):
+            if cls is object or vars(cls).get(_MARK):
+                return None
+            return _as_handler(name, vars(cls)[name])
+    return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _as_handler(name: str, attribute: Any) -> Handler | None:
+    function = attribute.__func__ if isinstance(attribute, staticmethod) else attribute
+    if getattr(function, _SHARED, False):
+        return Handler(name, None, function)
+    if inspect.iscoroutinefunction(attribute):
+        return Handler(name, attribute, None)
+    if inspect.isfunction(attribute):
+        return Handler(name, _awaiting(attribute), None)
+    return None
+
+
+def _awaiting(function: Callable[[Any, Any], Any]) -> Turn:
+    """Return a coroutine function for one that only returns awaitables, such as what a decorator made of a handler."""
+
+    @functools.wraps(function)
+    async def handler(consumer: Any, event: Any) -> None:
+        result = function(consumer, event)
+        if not inspect.isawaitable(result):
+            raise UsageError(f"handler {function.__qualname__} is not async: write 'async def {function.__name__}'")
+        await result
+
+    return handler
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    raise NotImplementedError
+
+
+_pack = msgspec.msgpack.Encoder(enc_hook=_as_plain).encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+def make_event(message: object) -> Event:
+    """Return ``message``, a mapping with a ``type``, as an event.
+
+    Raises ``InvalidEvent`` for a type that no handler may have, ``NotEncodable`` for content that can't travel.
+    """
+    if not isinstance(message, Mapping):
+        raise InvalidEvent(f"an event is a dict with a 'type', not {type(message).__name__}")
+    if "type" not in message:
+        raise InvalidEvent("the event has no 'type', the name of the handler that receives it")
+    handler_name(message["type"])
+    try:
+        packed = _pack(message)
+    except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
+        words = str(error) or type(error).__name__
+        raise NotEncodable(f"this event can't travel between processes: {words}") from error
+    content = _unpack(packed)
+    flat = not any(isinstance(value, (dict, list)) for value in content.values())
+    return Event(content["type"], content, packed, flat)

@@ -1,0 +1,101 @@
+"""Every exception that antiphon raises.
+
+The tree, with the two kinds of blame kept apart: an error of the application (``UsageError``) is raised where the
+application's code stands; an error of the client (``ClientError``) becomes an error frame or a close code, and never
+reaches anybody else::
+
+    AntiphonError
+    ├── ConfigurationError            a setting that can't be; raised at start
+    ├── UsageError                    the application is wrong
+    │   ├── InvalidName               a group or channel name that breaks the rules (a TypeError too, as in Channels)
+    │   ├── InvalidEvent              a group_send whose event no handler may receive (a ValueError too)
+    │   ├── NotEncodable              content that is not JSON (a TypeError too)
+    │   ├── InvalidCloseCode          a close code that an application may not send (a ValueError too)
+    │   ├── NotAccepted               sending before accept()
+    │   └── LimitExceeded             a limit of the configuration, named in the message
+    ├── ClientError                   the client is wrong: a code and a reason that it is told
+    ├── AcceptConnection              raised in connect(): accept and go on (Channels' name)
+    ├── DenyConnection                raised in connect(): refuse (Channels' name)
+    └── StopConsumer                  raised in a handler: close and end, without an error (Channels' name)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AcceptConnection",
+    "AntiphonError",
+    "ClientError",
+    "ConfigurationError",
+    "DenyConnection",
+    "InvalidCloseCode",
+    "InvalidEvent",
+    "InvalidName",
+    "LimitExceeded",
+    "NotAccepted",
+    "NotEncodable",
+    "StopConsumer",
+    "UsageError",
+]
+
+
+class AntiphonError(Exception):
+    """Base of every exception that antiphon raises on purpose."""
+
+
+class ConfigurationError(AntiphonError, ValueError):
+    """A setting has a value that can't be; the message names the setting and what it takes."""
+
+
+class UsageError(AntiphonError):
+    """The application called antiphon in a way that can't be right."""
+
+
+class InvalidName(UsageError, TypeError):
+    """A group or channel name breaks the rules (a ``TypeError``, as in Channels)."""
+
+
+class InvalidEvent(UsageError, ValueError):
+    """An event for ``group_send`` or ``send`` that no handler may receive; the message names the fault."""
+
+
+class NotEncodable(UsageError, TypeError):
+    """Content that can't be written as JSON, or an event that can't travel between processes."""
+
+
+class InvalidCloseCode(UsageError, ValueError):
+    """A close code that an application may not send (RFC 6455 §7.4)."""
+
+
+class NotAccepted(UsageError, RuntimeError):
+    """Something was sent on a connection that ``accept()`` has not opened yet."""
+
+
+class LimitExceeded(UsageError):
+    """A limit of the configuration was reached; the message names the setting."""
+
+
+class ClientError(AntiphonError):
+    """The client sent something wrong; it is told ``code`` and ``reason`` and keeps its connection.
+
+    ``code`` is a short word for programs (``"invalid_json"``), ``reason`` a sentence for people.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}"
+
+
+class AcceptConnection(AntiphonError):
+    """Raised in ``connect()``: accept the connection."""
+
+
+class DenyConnection(AntiphonError):
+    """Raised in ``connect()``: refuse the connection."""
+
+
+class StopConsumer(AntiphonError):
+    """Raised in a handler: close the connection and end the consumer, without an error."""

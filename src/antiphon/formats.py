@@ -1,0 +1,89 @@
+"""How a message looks to a transport: bytes of a WebSocket frame, or the parts of ASGI events.
+
+A *chunk* is what a transport writes at once. All connections of one format get the same chunk object, so a message is
+encoded and framed once however many members it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from antiphon import frames
+
+__all__ = ["FRAMES", "MESSAGES", "Chunk", "Format", "FrameFormat", "MessageFormat"]
+
+#: Opaque to all but the format that made it and the transport that writes it.
+Chunk = Any
+
+
+class Format(Protocol):
+    """What the hub needs to know of a transport's chunks."""
+
+    def text(self, payload: bytes) -> Chunk:
+        """Return the chunk of one text message, ``payload`` in UTF-8."""
+
+    def binary(self, payload: bytes) -> Chunk:
+        """Return the chunk of one binary message."""
+
+    def join(self, chunks: Sequence[Chunk]) -> Chunk:
+        """Return one chunk that holds ``chunks`` in their order; at least one."""
+
+    def size(self, chunk: Chunk) -> int:
+        """Return how many bytes ``chunk`` stands for."""
+
+
+class FrameFormat:
+    """Chunks are WebSocket frames in bytes: for a transport that owns the socket."""
+
+    __slots__ = ("_frame", "_payload")
+
+    def __init__(self) -> None:
+        self._payload = b""
+        self._frame = frames.frame(frames.TEXT, b"")
+
+    def text(self, payload: bytes) -> bytes:
+        """Return the text frame; members that are sent the same text one after another share one object."""
+        if payload == self._payload:
+            return self._frame
+        self._payload = payload
+        self._frame = framed = frames.frame(frames.TEXT, payload)
+        return framed
+
+    def binary(self, payload: bytes) -> bytes:
+        """Return the binary frame."""
+        return frames.frame(frames.BINARY, payload)
+
+    def join(self, chunks: Sequence[bytes]) -> bytes:
+        """Return the frames behind one another."""
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def size(self, chunk: bytes) -> int:
+        """Return the length in bytes."""
+        return len(chunk)
+
+
+class MessageFormat:
+    """Chunks are tuples of message payloads, ``str`` for text and ``bytes`` for binary: for ASGI's ``send``."""
+
+    __slots__ = ()
+
+    def text(self, payload: bytes) -> tuple[str | bytes, ...]:
+        """Return the payload as text."""
+        return (payload.decode(),)
+
+    def binary(self, payload: bytes) -> tuple[str | bytes, ...]:
+        """Return the payload as it is."""
+        return (payload,)
+
+    def join(self, chunks: Sequence[tuple[str | bytes, ...]]) -> tuple[str | bytes, ...]:
+        """Return all payloads in one tuple."""
+        return chunks[0] if len(chunks) == 1 else tuple(payload for chunk in chunks for payload in chunk)
+
+    def size(self, chunk: tuple[str | bytes, ...]) -> int:
+        """Return the sum of the lengths; a character counts as one byte."""
+        return sum(map(len, chunk))
+
+
+FRAMES = FrameFormat()
+MESSAGES = MessageFormat()

@@ -1,0 +1,119 @@
+"""A group in this process: its members, and what they are all about to be sent.
+
+Members that share consumer class and format form a *cohort*: whatever one of them is sent by a publication or a shared
+handler, all are sent, byte for byte. A cohort therefore keeps one list of pending chunks for all its members, and a
+publication costs one append however many members there are.
+
+Laws:
+- a member gets the cohort's chunks in their order, and its own chunks between them where they were caused;
+- ``settle`` and ``flush`` leave nothing pending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from antiphon.formats import Chunk, Format
+
+if TYPE_CHECKING:
+    from antiphon.connection import Connection
+
+__all__ = ["Cohort", "Group"]
+
+
+class Cohort:
+    """The members of one group that get the same bytes."""
+
+    __slots__ = ("_caught_up", "consumer_class", "format", "members", "pending")
+
+    def __init__(self, consumer_class: type, format: Format) -> None:
+        self.consumer_class = consumer_class
+        self.format = format
+        self.members: dict[Connection, None] = {}
+        self.pending: list[Chunk] = []
+        self._caught_up: dict[Connection, int] = {}
+
+    def catch_up(self, member: Connection) -> None:
+        """Give ``member`` what is pending now, because it is about to get a chunk of its own."""
+        done = self._caught_up.get(member, 0)
+        if done < len(self.pending):
+            self._caught_up[member] = len(self.pending)
+            for chunk in self.pending[done:]:
+                member.enqueue(chunk)
+
+    def settle(self) -> None:
+        """Give every member what is pending, to be written with whatever else it gets in this tick."""
+        for member, chunk in self._shares():
+            member.enqueue(chunk)
+
+    def flush(self) -> int:
+        """Write what is pending to every member, or put it behind what a member has pending itself.
+
+        Return how many members could not be written to, because they are gone.
+        """
+        if self._caught_up:
+            self.settle()
+            return 0
+        gone = 0
+        pending, self.pending = self.pending, []
+        if pending:
+            chunk = self.format.join(pending)
+            for member in self.members:
+                if member.pending:
+                    member.pending.append(chunk)
+                else:
+                    try:
+                        member.write(chunk)
+                    except RuntimeError:  # the loop's transport is closed; its connection_lost is on the way
+                        gone += 1
+        return gone
+
+    def _shares(self) -> list[tuple[Connection, Chunk]]:
+        """Return what each member has still to get, and forget what was pending."""
+        pending, self.pending = self.pending, []
+        caught_up, self._caught_up = self._caught_up, {}
+        if not pending:
+            return []
+        whole = self.format.join(pending)
+        shares = []
+        for member in self.members:
+            done = caught_up.get(member, 0)
+            if done == 0:
+                shares.append((member, whole))
+            elif done < len(pending):
+                shares.append((member, self.format.join(pending[done:])))
+        return shares
+
+
+class Group:
+    """One group and its cohorts in this process."""
+
+    __slots__ = ("cohorts", "name", "subscribing")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.cohorts: dict[tuple[type, Format], Cohort] = {}
+        self.subscribing: asyncio.Future[None] | None = None
+        """Done when the engine knows of this process's interest; None from then on."""
+
+    def __len__(self) -> int:
+        return sum(len(cohort.members) for cohort in self.cohorts.values())
+
+    def add(self, member: Connection) -> Cohort:
+        """Put ``member`` into the cohort of its kind and return that."""
+        key = (member.consumer_class, member.format)
+        cohort = self.cohorts.get(key)
+        if cohort is None:
+            cohort = self.cohorts[key] = Cohort(*key)
+        cohort.members[member] = None
+        return cohort
+
+    def remove(self, member: Connection) -> None:
+        """Take ``member`` out."""
+        key = (member.consumer_class, member.format)
+        cohort = self.cohorts.get(key)
+        if cohort is not None:
+            cohort.members.pop(member, None)
+            if not cohort.members:
+                del self.cohorts[key]

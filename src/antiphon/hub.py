@@ -1,0 +1,317 @@
+"""The hub: the groups and connections of this process, and the fan-out to them.
+
+Laws:
+- one write per connection per tick of the loop, whatever was sent to it in between;
+- frames of one connection leave in the order in which they were caused;
+- what a publication costs does not grow with the number of members until the tick ends;
+- a member that fails, is slow or is gone costs the others nothing.
+
+At most one group is *open* at a time: its cohorts have chunks pending that its members have not seen. Everything that
+could overtake them settles the open group first: another group's publication, a change of its members, a handler. What
+one connection is sent by itself only makes that connection catch up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from antiphon import codes
+from antiphon.counters import Counters
+from antiphon.engines.base import Engine
+from antiphon.events import Handler, find_handler
+from antiphon.exceptions import InvalidEvent, LimitExceeded
+from antiphon.group import Cohort, Group
+from antiphon.types import Event, Publication
+from antiphon.wire import plain
+
+if TYPE_CHECKING:
+    from antiphon.connection import Connection
+
+__all__ = ["Hub"]
+
+logger = logging.getLogger("antiphon.hub")
+
+
+class Hub:
+    """Groups and connections on one event loop. Implements ``EngineEvents``."""
+
+    def __init__(self, engine: Engine, counters: Counters, *, groups_per_connection: int) -> None:
+        self.engine = engine
+        self.counters = counters
+        self.loop = asyncio.get_running_loop()
+        self.open_group: Group | None = None
+        self._groups_per_connection = groups_per_connection
+        self._groups: dict[str, Group] = {}
+        self._connections: dict[str, Connection] = {}
+        self._departed: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
+        self._backlog: list[tuple[Callable[[Any, Any], None], Any, Any]] = []
+        self._dirty: list[Connection] = []
+        self._scheduled = False
+        self._context = contextvars.Context()
+
+    # Connections and memberships
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Every connection of this process that is not over."""
+        return list(self._connections.values())
+
+    def add(self, connection: Connection) -> None:
+        """Make ``connection`` reachable by its channel name."""
+        self._connections[connection.channel_name] = connection
+
+    def remove(self, connection: Connection) -> None:
+        """Take ``connection`` out of all its groups and forget its channel name."""
+        if self._connections.pop(connection.channel_name, None) is not None:
+            self._departed[connection.channel_name] = connection
+        for group in list(connection.memberships):
+            self._leave(group, connection)
+
+    def find(self, channel_name: str) -> Connection | None:
+        """Return the connection with this channel name: one that is alive, or whose consumer has yet to finish."""
+        return self._connections.get(channel_name) or self._departed.get(channel_name)
+
+    def members(self, name: str) -> int:
+        """Return how many connections of this process are in the group."""
+        group = self._groups.get(name)
+        return len(group) if group is not None else 0
+
+    async def join(self, name: str, connection: Connection) -> None:
+        """Put ``connection`` into the group; when this returns, what is published reaches it."""
+        group = self._groups.get(name)
+        if group is not None and group in connection.memberships:
+            return
+        if len(connection.memberships) >= self._groups_per_connection:
+            raise LimitExceeded(
+                f"this connection is in {len(connection.memberships)} groups, the limit of groups_per_connection"
+            )
+        if group is None:
+            group = self._groups[name] = Group(name)
+            group.subscribing = self.loop.create_future()
+            await self._subscribe(group)
+        elif group.subscribing is not None:
+            await asyncio.shield(group.subscribing)
+        if connection.channel_name not in self._connections:
+            self._drop_if_empty(group)
+            return
+        if group is self.open_group:
+            self.settle()
+        connection.memberships[group] = group.add(connection)
+
+    def leave(self, name: str, connection: Connection) -> None:
+        """Take ``connection`` out of the group, if it is in it."""
+        group = self._groups.get(name)
+        if group is not None:
+            self._leave(group, connection)
+
+    def _leave(self, group: Group, connection: Connection) -> None:
+        if group is self.open_group:
+            self.settle()
+        if connection.memberships.pop(group, None) is not None:
+            group.remove(connection)
+            self._drop_if_empty(group)
+
+    async def _subscribe(self, group: Group) -> None:
+        waiting = group.subscribing
+        assert waiting is not None
+        try:
+            await self.engine.subscribe(group.name)
+        except BaseException as error:
+            self._groups.pop(group.name, None)
+            waiting.set_exception(
+                error if isinstance(error, Exception) else ConnectionError("subscribing was cancelled")
+            )
+            waiting.exception()  # whoever waits gets it; nobody may
+            raise
+        group.subscribing = None
+        waiting.set_result(None)
+
+    def _drop_if_empty(self, group: Group) -> None:
+        if not group.cohorts and group.subscribing is None and self._groups.get(group.name) is group:
+            del self._groups[group.name]
+            self.engine.unsubscribe(group.name)
+
+    # What the engine tells (EngineEvents)
+
+    def on_publication(self, group: str, publication: Publication) -> None:
+        """Send the publication to the group's members of this process."""
+        target = self._groups.get(group)
+        if target is None:
+            return
+        if self._backlog:
+            self._backlog.append((self._publish, target, publication.data))
+        else:
+            self._publish(target, publication.data)
+
+    def on_event(self, group: str, event: Event) -> None:
+        """Run the event's handler for the group's members of this process, in the next tick."""
+        target = self._groups.get(group)
+        if target is not None:
+            self._backlog.append((self._deliver, target, event))
+            self.schedule()
+
+    def on_direct_event(self, channel: str, event: Event) -> None:
+        """Run the event's handler for one connection, in the next tick."""
+        self._backlog.append((self._deliver_direct, channel, event))
+        self.schedule()
+
+    # Fan-out
+
+    def check_handlers(self, name: str, event: Event) -> None:
+        """Raise ``InvalidEvent`` if the group has members here and none of them defines a handler for ``event``."""
+        group = self._groups.get(name)
+        if group is None or not group.cohorts:
+            return
+        classes = [consumer_class for consumer_class, _ in group.cohorts]
+        if not any(find_handler(consumer_class, event.type) for consumer_class in classes):
+            self.counters.events_unhandled += 1
+            names = ", ".join(sorted({consumer_class.__qualname__ for consumer_class in classes}))
+            raise InvalidEvent(f"no member of group {name!r} has a handler for {event.type!r} (members: {names})")
+
+    def flush(self, connection: Connection) -> None:
+        """Write what ``connection`` has pending now, because it is about to be closed."""
+        group = self.open_group
+        if group is not None and (cohort := connection.memberships.get(group)) is not None:
+            cohort.catch_up(connection)
+        pending, connection.pending = connection.pending, []
+        if pending:
+            connection.write(connection.format.join(pending))
+
+    def schedule(self) -> None:
+        """See to it that the tick's end comes."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._tick, context=self._context)
+
+    def mark_dirty(self, connection: Connection) -> None:
+        """Note that ``connection`` got its first chunk of this tick."""
+        self._dirty.append(connection)
+        if not self._scheduled:
+            self.schedule()
+
+    def settle(self) -> None:
+        """Give the members of the open group what is pending, so that something may come after it."""
+        group, self.open_group = self.open_group, None
+        if group is not None:
+            for cohort in group.cohorts.values():
+                cohort.settle()
+
+    def _tick(self) -> None:
+        try:
+            if self._backlog:
+                backlog, self._backlog = self._backlog, []
+                for deliver, target, what in backlog:
+                    deliver(target, what)
+            self._flush()
+        finally:
+            self._scheduled = False
+            if self._backlog or self._dirty or self.open_group is not None:
+                self.schedule()
+
+    def _flush(self) -> None:
+        group, self.open_group = self.open_group, None
+        if group is not None:
+            for cohort in group.cohorts.values():
+                self.counters.sends_after_close += cohort.flush()
+        dirty, self._dirty = self._dirty, []
+        previous: list[Any] = []
+        joined: Any = None
+        for connection in dirty:
+            pending, connection.pending = connection.pending, []
+            # Members of a group mostly have the same chunks pending: join them once and share the result.
+            if pending != previous:
+                if not pending:
+                    continue
+                previous, joined = pending, connection.format.join(pending)
+            try:
+                connection.write(joined)
+            except RuntimeError:  # the loop's transport is closed; its connection_lost is on the way
+                self.counters.sends_after_close += 1
+
+    def _publish(self, group: Group, payload: bytes) -> None:
+        self._open(group)
+        for cohort in group.cohorts.values():
+            cohort.pending.append(cohort.format.text(payload))
+
+    def _open(self, group: Group) -> None:
+        if self.open_group is not group:
+            self.settle()
+            self.open_group = group
+            if not self._scheduled:
+                self.schedule()
+
+    def _deliver(self, group: Group, event: Event) -> None:
+        payloads: dict[Handler, bytes | None] = {}
+        for cohort in list(group.cohorts.values()):
+            handler = find_handler(cohort.consumer_class, event.type)
+            if handler is None:
+                self._report_unhandled(cohort, group, event)
+            elif handler.shared is not None:
+                if handler not in payloads:
+                    payloads[handler] = self._run_shared(cohort, group, handler, event)
+                payload = payloads[handler]
+                if payload is not None:
+                    self._open(group)
+                    cohort.pending.append(cohort.format.text(payload))
+            elif handler.turn is not None:
+                self.settle()
+                size = len(event.packed)
+                for member in list(cohort.members):
+                    member.mailbox.put(handler.turn, event.copy(), size)
+
+    def _run_shared(self, cohort: Cohort, group: Group, handler: Handler, event: Event) -> bytes | None:
+        """Run the handler once; return what it answered as JSON, or None where there is nothing to send."""
+        assert handler.shared is not None
+        try:
+            content = handler.shared(event.copy())
+            return None if content is None else plain.encode(content)
+        except Exception:
+            self.counters.handler_errors += 1
+            logger.exception(
+                "@shared handler %s.%s failed: no member of group %r in this process got event %r",
+                cohort.consumer_class.__qualname__,
+                handler.name,
+                group.name,
+                event.type,
+            )
+            return None
+
+    def _deliver_direct(self, channel: str, event: Event) -> None:
+        connection = self._connections.get(channel)
+        if connection is None:
+            self.counters.events_undeliverable += 1
+            logger.warning("an event %r for channel %s came to nobody: no such connection", event.type, channel)
+            return
+        handler = find_handler(connection.consumer_class, event.type)
+        if handler is None:
+            self.counters.events_unhandled += 1
+            logger.error("%s has no handler for event %r; it was sent to its channel", connection, event.type)
+        elif handler.shared is not None:
+            with connection.guard(handler.name):
+                content = handler.shared(event.copy())
+                if content is not None:
+                    connection.send_text(plain.encode(content))
+        elif handler.turn is not None:
+            connection.mailbox.put(handler.turn, event.copy(), len(event.packed))
+
+    def _report_unhandled(self, cohort: Cohort, group: Group, event: Event) -> None:
+        self.counters.events_unhandled += len(cohort.members)
+        logger.error(
+            "%s has no handler for event %r sent to group %r: its %d members did not get it",
+            cohort.consumer_class.__qualname__,
+            event.type,
+            group.name,
+            len(cohort.members),
+        )
+
+    async def close(self) -> None:
+        """Close every connection and wait until their consumers are done."""
+        connections = self.connections
+        for connection in connections:
+            connection.drain(codes.SERVICE_RESTART)
+        await asyncio.gather(*(connection.finished() for connection in connections))

@@ -1,0 +1,221 @@
+"""Turns of one consumer: messages and events are handled one at a time, in the order in which they came.
+
+Laws:
+- one turn runs at a time; a turn that is put while another runs waits for it;
+- a turn runs as part of the task that owns the mailbox, whoever put it: ``asyncio.current_task()``,
+  ``asyncio.timeout()`` and context variables are those of that task;
+- a turn that never suspends costs no task and no trip through the loop: it runs inside ``put``.
+
+How: the owner waits in ``serve()``. While it waits, ``put`` starts the turn's coroutine by hand in the owner's name.
+Most turns finish at once. One that suspends is handed to the owner, who goes on with it as if it had started it; until
+it is done, further turns are queued. (``asyncio._enter_task`` is asyncio's documented hook for running part of a task.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from asyncio import _enter_task, _leave_task, current_task
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["Mailbox", "Owner", "Turn"]
+
+#: A function of the mailbox's consumer and one argument that returns the coroutine to run.
+Turn = Callable[[Any, Any], Coroutine[Any, Any, Any]]
+
+
+class Owner(Protocol):
+    """Who is told what happens in a mailbox. None of these may raise."""
+
+    def turn_failed(self, turn: Turn, error: BaseException) -> None:
+        """A turn ended with an exception."""
+
+    def mailbox_full(self) -> None:
+        """More than ``limit`` bytes wait."""
+
+    def mailbox_crowded(self) -> None:
+        """At least ``crowd`` turns wait."""
+
+    def mailbox_relieved(self) -> None:
+        """After it was crowded, nothing waits any more."""
+
+
+class Mailbox:
+    """The turns that wait for one consumer.
+
+    ``owner`` is told what happens. ``serve()`` ends after ``end()`` was called and the running turn is done.
+    ``context`` is the one that the owning task runs in; without it no turn runs inside ``put``.
+    """
+
+    __slots__ = (
+        "_consumer",
+        "_context",
+        "_crowd",
+        "_crowded",
+        "_ended",
+        "_limit",
+        "_loop",
+        "_owner",
+        "_parked",
+        "_queue",
+        "_task",
+        "size",
+    )
+
+    def __init__(
+        self,
+        consumer: Any,
+        owner: Owner,
+        *,
+        limit: int,
+        crowd: int,
+        context: contextvars.Context | None,
+    ) -> None:
+        self.size = 0
+        """Bytes of the turns that wait."""
+        self._consumer = consumer
+        self._context = context
+        self._owner = owner
+        self._limit = limit
+        self._crowd = crowd
+        self._crowded = False
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = None
+        self._parked: asyncio.Future[_Started | None] | None = None
+        self._queue: deque[tuple[Turn, Any, int]] | None = None
+        self._ended = False
+
+    def __len__(self) -> int:
+        return len(self._queue) if self._queue else 0
+
+    def put(self, turn: Turn, argument: Any, size: int = 0) -> None:
+        """Run ``turn(consumer, argument)`` now if nothing runs, else after all that waits."""
+        parked = self._parked
+        context = self._context
+        if parked is None or self._queue or context is None or current_task() is not None:
+            self._enqueue(turn, argument, size)
+            return
+        self._parked = None
+        task = self._task
+        _enter_task(self._loop, task)  # type: ignore[arg-type]
+        try:
+            coroutine = turn(self._consumer, argument)
+            waits_for = context.run(coroutine.send, None)
+        except StopIteration:
+            self._parked = parked
+        except (Exception, asyncio.CancelledError) as error:
+            self._parked = parked
+            self._owner.turn_failed(turn, error)
+        else:
+            parked.set_result(_Started(turn, coroutine, waits_for))
+            return
+        finally:
+            _leave_task(self._loop, task)  # type: ignore[arg-type]
+        if self._queue or self._ended:
+            self._wake()
+
+    def end(self) -> None:
+        """Let ``serve()`` return after the turn that runs now; turns that wait are dropped."""
+        self._ended = True
+        if self._queue:
+            self._queue.clear()
+        self.size = 0
+        self._wake()
+
+    async def serve(self) -> None:
+        """Run turns until ``end()``; the task that awaits this owns every turn."""
+        self._task = current_task()
+        if self._context is None and sys.version_info >= (3, 12):
+            self._context = self._task.get_context()  # type: ignore[union-attr]
+        while not self._ended:
+            if self._queue:
+                turn, argument, size = self._queue.popleft()
+                self.size -= size
+                if self._crowded and not self._queue:
+                    self._crowded = False
+                    self._owner.mailbox_relieved()
+                try:
+                    await turn(self._consumer, argument)
+                except Exception as error:
+                    self._owner.turn_failed(turn, error)
+            else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait until there is something to do, and go on with a turn that ``put`` started and that suspended."""
+        parked = self._parked = self._loop.create_future()
+        try:
+            started = await parked
+        except asyncio.CancelledError as error:
+            self._parked = None
+            if parked.done() and not parked.cancelled() and (started := parked.result()) is not None:
+                await _Resumption(started, error)
+            raise
+        if started is not None:
+            try:
+                await _Resumption(started)
+            except Exception as error:
+                self._owner.turn_failed(started.turn, error)
+
+    def _enqueue(self, turn: Turn, argument: Any, size: int) -> None:
+        if self._ended:
+            return
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append((turn, argument, size))
+        self.size += size
+        if self.size > self._limit:
+            self._owner.mailbox_full()
+        elif len(self._queue) >= self._crowd and not self._crowded:
+            self._crowded = True
+            self._owner.mailbox_crowded()
+        self._wake()
+
+    def _wake(self) -> None:
+        parked = self._parked
+        if parked is not None:
+            self._parked = None
+            if not parked.done():
+                parked.set_result(None)
+
+
+class _Started(NamedTuple):
+    """A turn whose coroutine was started by hand and waits for something."""
+
+    turn: Turn
+    coroutine: Coroutine[Any, Any, Any]
+    waits_for: Any
+
+
+class _Resumption:
+    """Awaiting this goes on with a started coroutine: what it waits for is what the awaiting task waits for.
+
+    ``error`` is raised inside the coroutine at once, where the owner was cancelled before it could take over.
+    """
+
+    def __init__(self, started: _Started, error: BaseException | None = None) -> None:
+        self._coroutine = started.coroutine
+        self._waits_for = started.waits_for
+        self._error = error
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        # PEP 380's expansion of "yield from", entered where the coroutine has already yielded once.
+        coroutine, waits_for, error = self._coroutine, self._waits_for, self._error
+        while True:
+            value = None
+            if error is None:
+                try:
+                    value = yield waits_for
+                except GeneratorExit:
+                    coroutine.close()
+                    raise
+                except BaseException as thrown:
+                    error = thrown
+            try:
+                waits_for = coroutine.send(value) if error is None else coroutine.throw(error)
+            except StopIteration as stop:
+                return stop.value
+            error = None

@@ -1,0 +1,32 @@
+"""Which names a group and a channel may have."""
+
+from __future__ import annotations
+
+import re
+
+from antiphon.exceptions import InvalidName
+
+__all__ = ["GROUP_NAME_BYTES", "check_channel_name", "check_group_name"]
+
+GROUP_NAME_BYTES = 255
+
+# \Z, not $: "a\n" is no name. Controls and surrogates can't be stored or shown by every engine.
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\Z")
+_ASCII = re.compile(r"[ -~]{1,255}\Z")
+_CHANNEL = re.compile(r"[a-zA-Z0-9\-_.]+![a-zA-Z0-9\-_.]+\Z")
+
+
+def check_group_name(name: object) -> str:
+    """Return ``name`` if a group may have it: printable text of 1 to 255 bytes in UTF-8; else raise ``InvalidName``."""
+    if isinstance(name, str) and (
+        _ASCII.match(name) or (_PRINTABLE.match(name) and len(name.encode()) <= GROUP_NAME_BYTES)
+    ):
+        return name
+    raise InvalidName(f"{name!r:.120} can't name a group: it takes printable text of 1 to {GROUP_NAME_BYTES} bytes")
+
+
+def check_channel_name(name: object) -> str:
+    """Return ``name`` if it looks like ``specific.<process>!<connection>``; else raise ``InvalidName``."""
+    if isinstance(name, str) and len(name) < 100 and _CHANNEL.match(name):
+        return name
+    raise InvalidName(f"{name!r:.120} is no channel name: use the consumer's own self.channel_name")

@@ -1,0 +1,258 @@
+"""The frames of one connection: between picows, which cuts them out of the stream, and whoever takes the messages.
+
+A link is picows' listener for one connection. Its messages go to a ``Receiver``: the ASGI side of the protocol class,
+or a consumer's connection that claimed them. It implements ``transport.Link``.
+
+Laws:
+- a close frame is written once and nothing after it;
+- whoever receives is told of the end once, with the code: the client's, ours, or 1006 where there was none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Protocol
+
+from picows.picows import WSCloseHandshake, WSCloseInfo, WSFrame, WSListener, WSMsgType, WSTransport
+
+from antiphon import codes, frames
+from antiphon.transport import DirectTransport
+
+__all__ = ["Link", "Receiver"]
+
+_TEXT = WSMsgType.TEXT
+_BINARY = WSMsgType.BINARY
+_CONTINUATION = WSMsgType.CONTINUATION
+_CLOSE = WSMsgType.CLOSE
+_PONG = WSMsgType.PONG
+_OPCODES = {_TEXT: frames.TEXT, _BINARY: frames.BINARY, _CONTINUATION: frames.CONTINUATION}
+
+
+class Receiver(Protocol):
+    """Who takes the messages of a link."""
+
+    def receive_text(self, payload: bytes) -> None:
+        """Take a text message; ``payload`` is UTF-8."""
+
+    def receive_binary(self, payload: bytes) -> None:
+        """Take a binary message."""
+
+    def lost(self, code: int, reason: str = "") -> None:
+        """Take note that the connection is over."""
+
+
+class Link(WSListener):
+    """picows' listener for one connection."""
+
+    __slots__ = (
+        "_assembler",
+        "_close_sent",
+        "_close_timeout",
+        "_close_timer",
+        "_direct",
+        "_ended",
+        "_receiver",
+        "_socket",
+        "_told",
+        "awaits_pong",
+        "context",
+        "max_message_size",
+        "write",
+    )
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        context: contextvars.Context,
+        *,
+        max_message_size: int,
+        close_timeout: float,
+        ended: Callable[[], None],
+    ) -> None:
+        self.context = context
+        self.max_message_size = max_message_size
+        self.awaits_pong = False
+        self.write: Callable[[bytes], None] = _unopened
+        self._receiver: Receiver = receiver
+        self._direct: DirectTransport | None = None
+        self._assembler: frames.Assembler | None = None
+        self._socket: asyncio.Transport | None = None
+        self._close_sent = 0
+        self._close_timeout = close_timeout
+        self._ended = ended
+        self._close_timer: asyncio.TimerHandle | None = None
+        self._told = False
+
+    # transport.Link
+
+    def claim(self, transport: DirectTransport, max_message_size: int) -> None:
+        """Let a consumer's transport have the messages."""
+        self._direct = transport
+        self.max_message_size = min(self.max_message_size, max_message_size)
+
+    def close(self, code: int, reason: bytes) -> None:
+        """Write a close frame; wait for the client's until the timeout (RFC 6455 §7.1.2)."""
+        if self._close_sent or self._socket is None:
+            return
+        self._close_sent = code
+        if not self._told:
+            self.write(frames.frame(frames.CLOSE, code.to_bytes(2, "big") + reason))
+        self.write = _unopened
+        self._socket.resume_reading()
+        self._close_timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    def pause_reading(self) -> None:
+        """Stop reading from the socket."""
+        if self._socket is not None and not self._close_sent:
+            self._socket.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read from the socket again."""
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.resume_reading()
+
+    def shut_down(self, code: int) -> None:
+        """Close because the server stops; a consumer first handles the messages that it has."""
+        if self._direct is not None:
+            self._direct.connection.drain(code)
+        else:
+            reason = codes.default_reason(code)
+            self.close(code, codes.fit_reason(reason))
+            self._tell(code, reason)
+
+    @property
+    def is_closing(self) -> bool:
+        """Tell whether a close frame was written or the client is gone."""
+        return bool(self._close_sent) or self._told
+
+    def ping(self) -> None:
+        """Write a ping frame; ``awaits_pong`` until the client answers."""
+        if not self.is_closing:
+            self.awaits_pong = True
+            self.write(_PING)
+
+    def ping_unanswered(self) -> None:
+        """End the connection: the client is gone without a word."""
+        self._fail(codes.INTERNAL_ERROR, "keepalive ping timeout")
+
+    # picows.WSListener
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Take the socket."""
+        self._socket = transport.underlying_transport
+        self.write = self._socket.write
+        if self._direct is not None:
+            self._receiver = self._direct.connection
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Take one frame; the shortest way is that of an unfragmented text message."""
+        kind = frame.msg_type
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self._fail(codes.PROTOCOL_ERROR, "reserved bits are set")
+        elif kind is _TEXT and frame.fin and self._assembler is None:
+            payload = frame.get_payload_as_bytes()
+            if not payload.isascii() and not _is_utf8(payload):
+                self._fail(codes.INVALID_DATA, codes.default_reason(codes.INVALID_DATA))
+            elif not self._close_sent:
+                self._receiver.receive_text(payload)
+        elif kind is _CLOSE:
+            self._client_closes(transport, frame)
+        elif kind is _PONG:
+            self.awaits_pong = False
+        elif kind in _OPCODES:
+            self._assemble(_OPCODES[kind], bool(frame.fin), frame.get_payload_as_bytes())
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """Tell that the connection is over."""
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        closing: WSCloseHandshake | None = transport.close_handshake
+        sent: WSCloseInfo | None = closing.sent if closing is not None else None
+        if self._close_sent:
+            self._tell(self._close_sent)
+        elif sent is not None:  # picows found a fault in the protocol and closed
+            self._tell(sent.code.value, sent.reason)
+        else:
+            self._tell(codes.ABNORMAL)
+        self.write = _unopened
+        self._socket = None
+        self._ended()
+
+    def pause_writing(self) -> None:
+        """Tell that the socket's buffer is full."""
+        if self._direct is not None:
+            self._direct.pause_writing()
+        else:
+            self._receiver.pause_writing()  # type: ignore[attr-defined]
+
+    def resume_writing(self) -> None:
+        """Tell that the socket's buffer has room."""
+        if self._direct is not None:
+            self._direct.resume_writing()
+        else:
+            self._receiver.resume_writing()  # type: ignore[attr-defined]
+
+    def _assemble(self, opcode: int, fin: bool, payload: bytes) -> None:
+        if self._assembler is None:
+            self._assembler = frames.Assembler(self.max_message_size)
+        try:
+            message = self._assembler.feed(opcode, fin, payload)
+        except frames.ProtocolViolation as fault:
+            self._fail(fault.code, fault.reason)
+            return
+        if message is None:
+            return
+        self._assembler = None
+        if self._close_sent:
+            return
+        if message[0] == frames.TEXT:
+            self._receiver.receive_text(message[1])
+        else:
+            self._receiver.receive_binary(message[1])
+
+    def _client_closes(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Answer the client's close frame, or end where it is the answer to ours (RFC 6455 §5.5.1)."""
+        assert self._socket is not None
+        if not self._close_sent:
+            payload = frame.get_payload_as_bytes()
+            code = int.from_bytes(payload[:2], "big") if payload else codes.NO_STATUS
+            self._tell(code, payload[2:].decode("utf-8", "replace"))
+            self.write(frames.frame(frames.CLOSE, payload))
+        self._close_sent = self._close_sent or codes.NORMAL
+        self.write = _unopened
+        self._socket.close()
+
+    def _fail(self, code: int, reason: str) -> None:
+        """End the connection because the client broke the protocol."""
+        self.close(code, codes.fit_reason(reason))
+        self._tell(code, reason)
+        if self._socket is not None:
+            self._socket.close()
+
+    def _tell(self, code: int, reason: str = "") -> None:
+        if not self._told:
+            self._told = True
+            self._receiver.lost(code, reason)
+
+
+_PING = frames.frame(frames.PING, b"")
+
+
+def _unopened(data: bytes) -> None:
+    """Stand for ``write`` before the connection is open and after its close frame."""
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

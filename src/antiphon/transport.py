@@ -1,0 +1,319 @@
+"""How a connection's chunks reach the client: two siblings with the same methods in the same order.
+
+``DirectTransport`` writes frames to the socket of antiphon's own server, through a *link* that the server passes in the
+ASGI scope; ``ASGITransport`` uses ``send`` and ``receive`` of any ASGI server. Both do the handshake by ASGI events, so
+that middleware sees it.
+
+Laws:
+- chunks reach the client in the order of ``write``; ``close`` comes after them;
+- what waits for a slow client is bounded by the outbox; when that is full, ``client_is_slow`` is told, once;
+- ``finish`` leaves no task behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from antiphon import codes
+from antiphon.connection import Connection
+from antiphon.formats import FRAMES, MESSAGES, Chunk, Format
+from antiphon.outbox import Outbox
+from antiphon.types import Receive, Scope, Send
+
+__all__ = ["ASGITransport", "DirectTransport", "Link", "Transport"]
+
+
+class Link(Protocol):
+    """What antiphon's server offers an application under ``scope["extensions"]["antiphon"]``."""
+
+    context: contextvars.Context
+    """The context that the application's task runs in."""
+
+    def claim(self, transport: DirectTransport, max_message_size: int) -> None:
+        """Let ``transport`` have the messages, not ``receive``; call it before the connection is accepted."""
+
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Return the function that writes bytes to the socket; call it after the connection was accepted."""
+
+    def close(self, code: int, reason: bytes) -> None:
+        """Write a close frame and end the connection when the client has answered it, or after a timeout."""
+
+    def abort(self) -> None:
+        """End the connection at once."""
+
+    def pause_reading(self) -> None:
+        """Stop reading from the socket."""
+
+    def resume_reading(self) -> None:
+        """Read from the socket again."""
+
+
+class Transport(Protocol):
+    """What a connection needs of its transport."""
+
+    @property
+    def format(self) -> Format:
+        """What chunks look like."""
+
+    context: contextvars.Context | None
+    """The context of the task that runs the connection, where it is known."""
+
+    def attach(self, connection: Connection) -> None:
+        """Remember whom to tell."""
+
+    async def accept(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Accept the handshake; raise ``OSError`` if the client is gone."""
+
+    async def refuse(self, status: int) -> None:
+        """Refuse the handshake with an HTTP status, unless it was answered already."""
+
+    def listen(self) -> None:
+        """Tell the connection from now on what comes in, and that the client is gone."""
+
+    def write(self, chunk: Chunk) -> None:
+        """Write ``chunk``, or keep it in the outbox."""
+
+    def drop(self, chunk: Chunk) -> None:
+        """Take the place of ``write`` for a client that is gone."""
+
+    def close(self, code: int, reason: bytes) -> None:
+        """Close behind all that was written."""
+
+    async def finish(self) -> None:
+        """Wait until what was written is out or the time for it is over, and end what is still running."""
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client for now."""
+
+    def resume_reading(self) -> None:
+        """Go on with taking."""
+
+
+async def _refuse(scope: Scope, send: Send, status: int) -> None:
+    """Answer the handshake with ``status``: plain ASGI knows 403 only, the denial extension any."""
+    with contextlib.suppress(OSError):
+        if status == 403 or "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1000, "reason": ""})
+            return
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b"Internal Server Error"})
+
+
+class DirectTransport:
+    """Frames straight to the socket of antiphon's server."""
+
+    __slots__ = (
+        "_answered",
+        "_closed",
+        "_connection",
+        "_link",
+        "_outbox",
+        "_outbox_limit",
+        "_scope",
+        "_send",
+        "context",
+    )
+
+    format: Format = FRAMES
+
+    def __init__(self, link: Link, scope: Scope, send: Send, *, outbox_limit: int, max_message_size: int) -> None:
+        self.context: contextvars.Context | None = link.context
+        self._link = link
+        self._scope = scope
+        self._send = send
+        self._outbox_limit = outbox_limit
+        self._outbox: Outbox[bytes] | None = None
+        self._answered = False
+        self._closed = False
+        self._connection: Connection | None = None
+        link.claim(self, max_message_size)
+
+    def attach(self, connection: Connection) -> None:
+        """Remember whom to tell."""
+        self._connection = connection
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that this transport serves."""
+        assert self._connection is not None
+        return self._connection
+
+    async def accept(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Accept by ASGI's event; from then on chunks go to the socket."""
+        self._answered = True
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+        self.connection.write = self._link.write
+
+    async def refuse(self, status: int) -> None:
+        """Refuse by ASGI's events."""
+        if not self._answered:
+            self._answered = True
+            await _refuse(self._scope, self._send, status)
+
+    def listen(self) -> None:
+        """Do nothing: a claimed link tells everything by itself."""
+
+    def write(self, chunk: Chunk) -> None:
+        """Keep ``chunk``: the socket takes no more at the moment. (While it does, the link's own write is used.)"""
+        outbox = self._outbox
+        if outbox is None:
+            outbox = self._outbox = Outbox(self._outbox_limit)
+        if not outbox.put(chunk, len(chunk)):
+            dropped = outbox.clear() + len(chunk)
+            self.connection.client_is_slow(dropped)
+
+    def drop(self, chunk: Chunk) -> None:
+        """Do nothing; the connection is over."""
+
+    def close(self, code: int, reason: bytes) -> None:
+        """Write what waits, whatever the socket says, and the close frame behind it."""
+        self._closed = True
+        self.connection.write = self.drop
+        self._write_out()
+        self._link.close(code, reason)
+
+    async def finish(self) -> None:
+        """Return at once: the link waits for the client's close frame by itself."""
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client for now."""
+        self._link.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on with taking."""
+        self._link.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Keep chunks in the outbox until ``resume_writing``; the link calls it when the socket's buffer is full."""
+        if not self._closed:
+            self.connection.write = self.write
+
+    def resume_writing(self) -> None:
+        """Write what waits and go back to the socket."""
+        if not self._closed:
+            self.connection.write = self._link.write
+            self._write_out()
+
+    def _write_out(self) -> None:
+        """Hand the socket what waits, until it is full again."""
+        outbox = self._outbox
+        while outbox and (self._closed or self.connection.write != self.write):
+            self._link.write(outbox.take())
+
+
+class ASGITransport:
+    """Messages by ``send`` and ``receive`` of any ASGI server."""
+
+    format: Format = MESSAGES
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, outbox_limit: int, close_timeout: float) -> None:
+        self.context: contextvars.Context | None = None
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._outbox: Outbox[tuple[str | bytes, ...]] = Outbox(outbox_limit)
+        self._close_timeout = close_timeout
+        self._close: dict[str, Any] | None = None
+        self._answered = False
+        self._connection: Connection | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+
+    def attach(self, connection: Connection) -> None:
+        """Remember whom to tell."""
+        self._connection = connection
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that this transport serves."""
+        assert self._connection is not None
+        return self._connection
+
+    async def accept(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Accept by ASGI's event and begin to receive."""
+        self._answered = True
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+        self.listen()
+
+    async def refuse(self, status: int) -> None:
+        """Refuse by ASGI's events."""
+        if not self._answered:
+            self._answered = True
+            await _refuse(self._scope, self._send, status)
+
+    def listen(self) -> None:
+        """Start the task that receives."""
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read())
+
+    def write(self, chunk: Chunk) -> None:
+        """Keep ``chunk`` for the task that sends."""
+        if not self._outbox.put(chunk, MESSAGES.size(chunk)):
+            dropped = self._outbox.clear() + MESSAGES.size(chunk)
+            self.connection.client_is_slow(dropped)
+        self._start_writer()
+
+    def drop(self, chunk: Chunk) -> None:
+        """Do nothing; the connection is over."""
+
+    def close(self, code: int, reason: bytes) -> None:
+        """Let the task that sends close when it has sent all."""
+        self._close = {"type": "websocket.close", "code": code, "reason": reason.decode()}
+        self._start_writer()
+
+    async def finish(self) -> None:
+        """Wait for the task that sends, for close_timeout at most; end the task that receives."""
+        if self._writer is not None:
+            await asyncio.wait([self._writer], timeout=self._close_timeout)
+        tasks = [task for task in (self._reader, self._writer) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def pause_reading(self) -> None:
+        """Receive nothing more for now; the server then stops reading by itself."""
+        self._may_read.clear()
+
+    def resume_reading(self) -> None:
+        """Go on with receiving."""
+        self._may_read.set()
+
+    def _start_writer(self) -> None:
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_out())
+
+    async def _write_out(self) -> None:
+        try:
+            while self._outbox:
+                for payload in self._outbox.take():
+                    kind = "text" if isinstance(payload, str) else "bytes"
+                    await self._send({"type": "websocket.send", kind: payload})
+            if self._close is not None:
+                close, self._close = self._close, None
+                await self._send(close)
+        except (OSError, RuntimeError):  # the client is gone; which of the two it raises depends on the server
+            self._outbox.clear()
+            self.connection.lost(codes.ABNORMAL)
+
+    async def _read(self) -> None:
+        connection = self.connection
+        while True:
+            event = await self._receive()
+            if event["type"] == "websocket.disconnect":
+                connection.lost(event.get("code") or codes.NO_STATUS)
+                return
+            if event["type"] == "websocket.receive":
+                text = event.get("text")
+                if text is not None:
+                    connection.receive_text(text.encode("utf-8", "surrogatepass"))
+                else:
+                    connection.receive_binary(event["bytes"])
+                await self._may_read.wait()

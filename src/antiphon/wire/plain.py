@@ -1,0 +1,119 @@
+"""The plain wire: each text frame is one JSON document, as in Channels. No envelope, no resume.
+
+Laws:
+- what is sent is JSON (RFC 8259) in UTF-8: NaN and infinities become ``null``, as ``JSON.stringify`` writes them;
+- what is received is JSON within limits, or the client is told which rule it broke (``ClientError``) and goes on;
+- a whole number outside 64 bits is refused when it comes in, because not every engine and client can carry it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from antiphon.exceptions import ClientError, NotEncodable
+
+__all__ = ["BINARY_FRAME", "decode", "encode", "error"]
+
+#: The answer to a binary frame where JSON is spoken.
+BINARY_FRAME = ClientError("unexpected_binary", "this connection speaks JSON in text frames")
+
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_LONG_NUMBER = b"0" * 19
+_DIGITS_TO_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as a type that JSON has: subclasses of text and numbers, Django's lazy text."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if type(value).__name__ == "__proxy__":  # django.utils.functional.lazy
+        return str(value)
+    raise NotImplementedError
+
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+def encode(content: Any) -> bytes:
+    """Return ``content`` as JSON in UTF-8.
+
+    Takes what ``json.dumps`` takes, and dates, UUIDs, decimals, dataclasses. Raises ``NotEncodable``.
+    """
+    try:
+        return _encode(content)
+    except (TypeError, NotImplementedError, ValueError, OverflowError, RecursionError) as error:
+        return _encode_slowly(content, error)
+
+
+def _encode_slowly(content: Any, error: BaseException) -> bytes:
+    """Try what only the standard library takes: keys that are None or a bool, lone surrogates (escaped)."""
+    try:
+        return json.dumps(content, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise NotEncodable(f"this content is not JSON: {str(error) or type(error).__name__}") from error
+
+
+def decode(payload: bytes, max_depth: int) -> Any:
+    """Return the JSON document ``payload``, which is text in UTF-8; raise ``ClientError`` with what is wrong."""
+    try:
+        content = _decode(payload)
+    except UnicodeDecodeError:
+        raise ClientError("invalid_json", "the JSON is not UTF-8") from None
+    except RecursionError:
+        raise ClientError("too_deep", f"the JSON is nested deeper than {max_depth} levels") from None
+    except msgspec.ValidationError as error:
+        raise ClientError("number_too_large", f"a number in the JSON can't be carried: {error}") from None
+    except msgspec.DecodeError as error:
+        raise ClientError("invalid_json", _words(payload, error)) from None
+    if len(payload) > 18:
+        if payload.count(b"[") + payload.count(b"{") > max_depth and _deeper_than(content, max_depth):
+            raise ClientError("too_deep", f"the JSON is nested deeper than {max_depth} levels")
+        if _LONG_NUMBER in payload.translate(_DIGITS_TO_ZERO) and _has_large_number(content):
+            raise ClientError("number_too_large", "a whole number in the JSON has more than 64 bits")
+    return content
+
+
+def _words(payload: bytes, error: Exception) -> str:
+    if not payload.strip():
+        return "the message is empty; it should be a JSON document"
+    if b"\\u" in payload and "truncated" in str(error):
+        return "the JSON is cut off, or has half of a surrogate pair"
+    return str(error)
+
+
+def _deeper_than(content: Any, limit: int) -> bool:
+    """Tell whether containers are nested over ``limit``; a document without containers has depth 0."""
+    level = [content]
+    for _ in range(limit):
+        level = [child for item in level if isinstance(item, (list, dict)) for child in _children(item)]
+    return any(isinstance(item, (list, dict)) for item in level)
+
+
+def _children(container: list[Any] | dict[str, Any]) -> Any:
+    return container.values() if isinstance(container, dict) else container
+
+
+def _has_large_number(content: Any) -> bool:
+    waiting = [content]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, (list, dict)):
+            waiting.extend(_children(item))
+        elif type(item) is int and not _SMALLEST <= item <= _LARGEST:
+            return True
+    return False
+
+
+def error(problem: ClientError, error_type: str) -> bytes | None:
+    """Return the error frame that tells ``problem``, or None where ``error_type`` is empty: error frames are off."""
+    if not error_type:
+        return None
+    return encode({"type": error_type, "code": problem.code, "reason": problem.reason})
