@@ -5,7 +5,7 @@ These are coroutines; ``antiphon.sync`` has the same for code without a running 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from antiphon.app import current_app
@@ -14,19 +14,19 @@ from antiphon.types import Position
 __all__ = ["group_send", "publish", "send", "stats"]
 
 
-async def publish(group: str, content: Any) -> Position:
+def publish(group: str, content: Any) -> Coroutine[Any, Any, Position]:
     """Send ``content`` as JSON to every member of ``group``; see ``ChannelLayer.publish``."""
-    return await current_app().layer.publish(group, content)
+    return current_app().layer.publish(group, content)
 
 
-async def group_send(group: str, message: Mapping[str, Any]) -> None:
+def group_send(group: str, message: Mapping[str, Any]) -> Coroutine[Any, Any, None]:
     """Run a handler for every member of ``group``; see ``ChannelLayer.group_send``."""
-    await current_app().layer.group_send(group, message)
+    return current_app().layer.group_send(group, message)
 
 
-async def send(channel: str, message: Mapping[str, Any]) -> None:
+def send(channel: str, message: Mapping[str, Any]) -> Coroutine[Any, Any, None]:
     """Run a handler for one connection; see ``ChannelLayer.send``."""
-    await current_app().layer.send(channel, message)
+    return current_app().layer.send(channel, message)
 
 
 def stats() -> dict[str, int]:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import secrets
+from asyncio import _get_running_loop
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ class App:
     def hub(self) -> Hub | None:
         """The hub, if it lives on the running loop; None where ``start`` has to be awaited."""
         hub = self._hub
-        return hub if hub is not None and hub.loop is asyncio.get_running_loop() else None
+        return hub if hub is not None and hub.loop is _get_running_loop() else None
 
     @property
     def running_hub(self) -> Hub | None:

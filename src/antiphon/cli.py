@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging.config
 import os
 import sys
 from pathlib import Path
@@ -30,7 +29,9 @@ def main() -> None:
 @main.command()
 @click.argument("application", metavar="MODULE:APPLICATION")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 chooses a free one.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 chooses a free one."
+)
 @click.option("--uds", default=None, help="Listen on this Unix socket instead.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Number of processes.")
 @click.option("--reload", is_flag=True, help="Start again when a file changes (for development).")
@@ -59,10 +60,12 @@ def serve(application: str, *, app_dir: str, engine: str | None, **options: Any)
         config = configuration.load(environment=os.environ)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
-    if options["workers"] > 1 and config.engine.startswith("memory:"):
+    engine_was_chosen = _OPTIONS["engine"].environment in os.environ
+    if options["workers"] > 1 and config.engine.startswith("memory:") and not engine_was_chosen:
         raise click.UsageError(
-            "the memory engine serves one process: members of different workers would not hear each other. "
-            "Use --workers 1, or an engine that several processes share."
+            "the memory engine lives in one process: members of a group on different workers would not hear each "
+            "other. Use --workers 1, or an engine that processes share; an application without groups may say "
+            "--engine memory:// to mean it."
         )
     sys.path.insert(0, str(Path(app_dir).resolve()))
     options = {name: value for name, value in options.items() if value is not None}
@@ -84,5 +87,8 @@ def server_options(log_level: str = "info") -> dict[str, Any]:
 
 def _log_config(level: str) -> dict[str, Any]:
     """Return uvicorn's logging with antiphon's loggers beside its own."""
-    loggers = {**LOGGING_CONFIG["loggers"], "antiphon": {"handlers": ["default"], "level": level.upper(), "propagate": False}}
+    loggers = {
+        **LOGGING_CONFIG["loggers"],
+        "antiphon": {"handlers": ["default"], "level": level.upper(), "propagate": False},
+    }
     return {**LOGGING_CONFIG, "loggers": loggers}

@@ -46,7 +46,8 @@ class Hub:
         self.loop = asyncio.get_running_loop()
         self.open_group: Group | None = None
         self._groups_per_connection = groups_per_connection
-        self._groups: dict[str, Group] = {}
+        self.groups: dict[str, Group] = {}
+        """The groups with members in this process, by name."""
         self._connections: dict[str, Connection] = {}
         self._departed: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
         self._backlog: list[tuple[Callable[[Any, Any], None], Any, Any]] = []
@@ -78,12 +79,12 @@ class Hub:
 
     def members(self, name: str) -> int:
         """Return how many connections of this process are in the group."""
-        group = self._groups.get(name)
+        group = self.groups.get(name)
         return len(group) if group is not None else 0
 
     async def join(self, name: str, connection: Connection) -> None:
         """Put ``connection`` into the group; when this returns, what is published reaches it."""
-        group = self._groups.get(name)
+        group = self.groups.get(name)
         if group is not None and group in connection.memberships:
             return
         if len(connection.memberships) >= self._groups_per_connection:
@@ -91,7 +92,7 @@ class Hub:
                 f"this connection is in {len(connection.memberships)} groups, the limit of groups_per_connection"
             )
         if group is None:
-            group = self._groups[name] = Group(name)
+            group = self.groups[name] = Group(name)
             group.subscribing = self.loop.create_future()
             await self._subscribe(group)
         elif group.subscribing is not None:
@@ -105,7 +106,7 @@ class Hub:
 
     def leave(self, name: str, connection: Connection) -> None:
         """Take ``connection`` out of the group, if it is in it."""
-        group = self._groups.get(name)
+        group = self.groups.get(name)
         if group is not None:
             self._leave(group, connection)
 
@@ -122,7 +123,7 @@ class Hub:
         try:
             await self.engine.subscribe(group.name)
         except BaseException as error:
-            self._groups.pop(group.name, None)
+            self.groups.pop(group.name, None)
             waiting.set_exception(
                 error if isinstance(error, Exception) else ConnectionError("subscribing was cancelled")
             )
@@ -132,15 +133,15 @@ class Hub:
         waiting.set_result(None)
 
     def _drop_if_empty(self, group: Group) -> None:
-        if not group.cohorts and group.subscribing is None and self._groups.get(group.name) is group:
-            del self._groups[group.name]
+        if not group.cohorts and group.subscribing is None and self.groups.get(group.name) is group:
+            del self.groups[group.name]
             self.engine.unsubscribe(group.name)
 
     # What the engine tells (EngineEvents)
 
     def on_publication(self, group: str, publication: Publication) -> None:
         """Send the publication to the group's members of this process."""
-        target = self._groups.get(group)
+        target = self.groups.get(group)
         if target is None:
             return
         if self._backlog:
@@ -150,7 +151,7 @@ class Hub:
 
     def on_event(self, group: str, event: Event) -> None:
         """Run the event's handler for the group's members of this process, in the next tick."""
-        target = self._groups.get(group)
+        target = self.groups.get(group)
         if target is not None:
             self._backlog.append((self._deliver, target, event))
             self.schedule()
@@ -164,7 +165,7 @@ class Hub:
 
     def check_handlers(self, name: str, event: Event) -> None:
         """Raise ``InvalidEvent`` if the group has members here and none of them defines a handler for ``event``."""
-        group = self._groups.get(name)
+        group = self.groups.get(name)
         if group is None or not group.cohorts:
             return
         classes = [consumer_class for consumer_class, _ in group.cohorts]

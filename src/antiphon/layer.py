@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from antiphon.events import make_event
@@ -38,15 +38,28 @@ class ChannelLayer:
         Raises ``InvalidName``, and ``LimitExceeded`` over ``groups_per_connection``. A connection that was closed or
         refused joins nothing.
         """
+        hub = self._app.hub
+        if hub is None:
+            return await self._at_home(self.group_add, group, channel)
         check_group_name(group)
         check_channel_name(channel)
-        await self._at_home(self._group_add(group, channel))
+        connection = hub.find(channel)
+        if connection is None:
+            hub.counters.joins_refused += 1
+            logger.warning("group_add(%r, %r): this process has no such connection; nothing joined", group, channel)
+        elif connection.may_join():
+            await hub.join(group, connection)
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Take the connection named ``channel`` out of ``group``; leaving what was not joined does nothing."""
+        hub = self._app.hub
+        if hub is None:
+            return await self._at_home(self.group_discard, group, channel)
         check_group_name(group)
         check_channel_name(channel)
-        await self._at_home(self._group_discard(group, channel))
+        connection = hub.find(channel)
+        if connection is not None:
+            hub.leave(group, connection)
 
     async def group_send(self, group: str, message: Mapping[str, Any]) -> None:
         """Run the handler named by ``message["type"]`` for every member of ``group``.
@@ -54,21 +67,38 @@ class ChannelLayer:
         Raises ``InvalidName``; ``InvalidEvent`` for a type that no handler may have, or that no member here handles;
         ``NotEncodable`` for content that can't travel between processes.
         """
-        check_group_name(group)
-        await self._at_home(self._group_send(group, self._event(message)))
+        hub = self._app.hub
+        if hub is None:
+            return await self._at_home(self.group_send, group, message)
+        if group not in hub.groups:
+            check_group_name(group)
+        event = self._event(message)
+        hub.counters.events += 1
+        hub.check_handlers(group, event)
+        await hub.engine.send_event(group, event)
 
     async def send(self, channel: str, message: Mapping[str, Any]) -> None:
         """Run the handler named by ``message["type"]`` for the one connection named ``channel``."""
+        hub = self._app.hub
+        if hub is None:
+            return await self._at_home(self.send, channel, message)
         check_channel_name(channel)
-        await self._at_home(self._send(channel, self._event(message)))
+        event = self._event(message)
+        hub.counters.events += 1
+        await hub.engine.send_direct_event(channel, event)
 
     async def publish(self, group: str, content: Any) -> Position:
         """Send ``content`` as JSON to every member of ``group`` and return its position in the group's stream.
 
         It is encoded once and runs no handler. Raises ``InvalidName``, ``NotEncodable``.
         """
-        check_group_name(group)
-        return await self._at_home(self._publish(group, plain.encode(content)))
+        hub = self._app.hub
+        if hub is None:
+            return await self._at_home(self.publish, group, content)
+        if group not in hub.groups:
+            check_group_name(group)
+        hub.counters.publications += 1
+        return await hub.engine.publish(group, plain.encode(content))
 
     def _event(self, message: Mapping[str, Any]) -> Event:
         try:
@@ -77,40 +107,12 @@ class ChannelLayer:
             self._app.counters.events_refused += 1
             raise
 
-    async def _at_home(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Do ``work`` on the loop that the connections live on."""
+    async def _at_home(
+        self, verb: Callable[[str, Any], Coroutine[Any, Any, Result]], name: str, argument: Any
+    ) -> Result:
+        """Call ``verb`` on the loop that connections live on; where there is none yet, here is home."""
         home = self._app.home()
         if home is asyncio.get_running_loop():
-            return await work
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, home))
-
-    async def _group_add(self, group: str, channel: str) -> None:
-        hub = self._app.hub or await self._app.start()
-        connection = hub.find(channel)
-        if connection is None:
-            hub.counters.joins_refused += 1
-            logger.warning("group_add(%r, %r): this process has no such connection; nothing joined", group, channel)
-        elif connection.may_join():
-            await hub.join(group, connection)
-
-    async def _group_discard(self, group: str, channel: str) -> None:
-        hub = self._app.hub or await self._app.start()
-        connection = hub.find(channel)
-        if connection is not None:
-            hub.leave(group, connection)
-
-    async def _group_send(self, group: str, event: Event) -> None:
-        hub = self._app.hub or await self._app.start()
-        hub.counters.events += 1
-        hub.check_handlers(group, event)
-        await hub.engine.send_event(group, event)
-
-    async def _send(self, channel: str, event: Event) -> None:
-        hub = self._app.hub or await self._app.start()
-        hub.counters.events += 1
-        await hub.engine.send_direct_event(channel, event)
-
-    async def _publish(self, group: str, data: bytes) -> Position:
-        hub = self._app.hub or await self._app.start()
-        hub.counters.publications += 1
-        return await hub.engine.publish(group, data)
+            await self._app.start()
+            return await verb(name, argument)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(verb(name, argument), home))

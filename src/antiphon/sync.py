@@ -15,6 +15,7 @@ one is run for the call.
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -44,7 +45,7 @@ def send(channel: str, message: Mapping[str, Any]) -> None:
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    if asyncio._get_running_loop() is not None:
+    if _get_running_loop() is not None:
         work.close()
         raise UsageError("antiphon.sync was called from async code: await the coroutine of the same name in antiphon")
     hub = current_app().running_hub

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -25,6 +26,8 @@ from antiphon.outbox import Outbox
 from antiphon.types import Receive, Scope, Send
 
 __all__ = ["ASGITransport", "DirectTransport", "Link", "Transport"]
+
+logger = logging.getLogger("antiphon.transport")
 
 
 class Link(Protocol):
@@ -298,10 +301,19 @@ class ASGITransport:
                     await self._send({"type": "websocket.send", kind: payload})
             if self._close is not None:
                 close, self._close = self._close, None
-                await self._send(close)
+                await self._send_close(close)
         except (OSError, RuntimeError):  # the client is gone; which of the two it raises depends on the server
             self._outbox.clear()
             self.connection.lost(codes.ABNORMAL)
+
+    async def _send_close(self, close: dict[str, Any]) -> None:
+        try:
+            await self._send(close)
+        except (OSError, RuntimeError):
+            raise
+        except Exception:  # daphne sends 1000 and 3000–4999 only, and raises a bare Exception for 1011 and its like
+            logger.debug("this server can't close with %d; the client sees %d", close["code"], close["code"] + 3000)
+            await self._send({**close, "code": close["code"] + 3000})
 
     async def _read(self) -> None:
         connection = self.connection

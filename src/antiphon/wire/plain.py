@@ -73,11 +73,12 @@ def decode(payload: bytes, max_depth: int) -> Any:
         raise ClientError("number_too_large", f"a number in the JSON can't be carried: {error}") from None
     except msgspec.DecodeError as error:
         raise ClientError("invalid_json", _words(payload, error)) from None
-    if len(payload) > 18:
-        if payload.count(b"[") + payload.count(b"{") > max_depth and _deeper_than(content, max_depth):
-            raise ClientError("too_deep", f"the JSON is nested deeper than {max_depth} levels")
-        if _LONG_NUMBER in payload.translate(_DIGITS_TO_ZERO) and _has_large_number(content):
-            raise ClientError("number_too_large", "a whole number in the JSON has more than 64 bits")
+    # Cheap looks at the bytes first: few messages are long enough, or have the digits, to need a look at the content.
+    length = len(payload)
+    if length > 2 * max_depth and payload.count(b"[") + payload.count(b"{") > max_depth:
+        _check_depth(content, max_depth)
+    if length >= 19 and _LONG_NUMBER in payload.translate(_DIGITS_TO_ZERO) and _has_large_number(content):
+        raise ClientError("number_too_large", "a whole number in the JSON has more than 64 bits")
     return content
 
 
@@ -89,12 +90,13 @@ def _words(payload: bytes, error: Exception) -> str:
     return str(error)
 
 
-def _deeper_than(content: Any, limit: int) -> bool:
-    """Tell whether containers are nested over ``limit``; a document without containers has depth 0."""
+def _check_depth(content: Any, limit: int) -> None:
+    """Raise if containers are nested over ``limit``; a document without containers has depth 0."""
     level = [content]
     for _ in range(limit):
         level = [child for item in level if isinstance(item, (list, dict)) for child in _children(item)]
-    return any(isinstance(item, (list, dict)) for item in level)
+    if any(isinstance(item, (list, dict)) for item in level):
+        raise ClientError("too_deep", f"the JSON is nested deeper than {limit} levels")
 
 
 def _children(container: list[Any] | dict[str, Any]) -> Any:
