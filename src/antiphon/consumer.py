@@ -22,6 +22,22 @@ from antiphon.wire import plain
 __all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer"]
 
 
+class ConsumerApplication:
+    """The ASGI application that ``as_asgi`` returns: an instance of the consumer for each connection.
+
+    An object, not a function: routers such as Starlette's take a function for something else.
+    """
+
+    def __init__(self, consumer_class: type[AsyncWebsocketConsumer], initkwargs: dict[str, Any]) -> None:
+        self.consumer_class = consumer_class
+        self.consumer_initkwargs = initkwargs
+        functools.update_wrapper(self, consumer_class, updated=())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection (ASGI 3)."""
+        await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
+
+
 @framework
 class AsyncWebsocketConsumer:
     """A consumer of text and binary messages.
@@ -103,13 +119,7 @@ class AsyncWebsocketConsumer:
         if wire != "plain":
             raise ConfigurationError(f"wire {wire!r} is not one of antiphon's: 'plain'")
 
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await cls(**initkwargs)(scope, receive, send)
-
-        app.consumer_class = cls  # type: ignore[attr-defined]
-        app.consumer_initkwargs = initkwargs  # type: ignore[attr-defined]
-        functools.update_wrapper(app, cls, updated=())
-        return app
+        return ConsumerApplication(cls, initkwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI 3)."""
