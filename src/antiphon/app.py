@@ -89,9 +89,10 @@ class App:
         self._starting = None
         return hub
 
-    async def serve(self, consumer: AsyncWebsocketConsumer, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, whose ``websocket.connect`` has been received, until it is over."""
-        hub = self.hub or await self.start()
+    def connect(
+        self, hub: Hub, consumer: AsyncWebsocketConsumer, scope: Scope, receive: Receive, send: Send
+    ) -> Connection:
+        """Return the connection of one client, whose ``websocket.connect`` has been received; ``run`` serves it."""
         config = self.config
         connection = Connection(
             hub=hub,
@@ -102,7 +103,7 @@ class App:
             channel_name=f"specific.{self._process}!{secrets.token_hex(8)}",
         )
         consumer.attach(connection, self.layer, scope, config.max_json_depth)
-        await connection.run()
+        return connection
 
     def _transport(self, scope: Scope, receive: Receive, send: Send) -> Transport:
         """Choose: straight to the socket where antiphon's server offers its link, else by ASGI."""

@@ -127,7 +127,8 @@ class AsyncWebsocketConsumer:
             raise UsageError(f"{type(self).__qualname__} serves WebSockets; this is a {scope['type']!r} scope")
         event = await receive()
         if event["type"] == "websocket.connect":
-            await current_app().serve(self, scope, receive, send)
+            app = current_app()
+            await app.connect(app.hub or await app.start(), self, scope, receive, send).run()
 
     # What the framework calls
 

@@ -141,24 +141,24 @@ class Mailbox:
                     await turn(self._consumer, argument)
                 except Exception as error:
                     self._owner.turn_failed(turn, error)
-            else:
-                await self._wait()
-
-    async def _wait(self) -> None:
-        """Wait until there is something to do, and go on with a turn that ``put`` started and that suspended."""
-        parked = self._parked = self._loop.create_future()
-        try:
-            started = await parked
-        except asyncio.CancelledError as error:
-            self._parked = None
-            if parked.done() and not parked.cancelled() and (started := parked.result()) is not None:
-                await _Resumption(started, error)
-            raise
-        if started is not None:
+                continue
+            parked = self._parked = self._loop.create_future()
             try:
-                await _Resumption(started)
-            except Exception as error:
-                self._owner.turn_failed(started.turn, error)
+                started = await parked
+            except asyncio.CancelledError as error:
+                self._parked = None
+                if parked.done() and not parked.cancelled() and (started := parked.result()) is not None:
+                    await _Resumption(started, error)
+                raise
+            if started is not None:
+                await self._resume(started)
+
+    async def _resume(self, started: _Started) -> None:
+        """Go on with a turn that ``put`` started and that suspended."""
+        try:
+            await _Resumption(started)
+        except Exception as error:
+            self._owner.turn_failed(started.turn, error)
 
     def _enqueue(self, turn: Turn, argument: Any, size: int) -> None:
         if self._ended:

@@ -96,7 +96,8 @@ def open_parser(transport: asyncio.Transport, listener: WSListener, max_frame_si
     made_of = transport.get_extra_info("socket")
     parser.connection_made(transport if made_of.family != _UNIX else _UnixTransport(transport))
     feed(parser, _REQUEST)
-    parser.transport.request.headers = None  # kept as long as the connection lives, and of no use
+    request = parser.transport.request  # kept as long as the connection lives, and of no use
+    request.method = request.path = request.version = request.headers = None
     return parser
 
 

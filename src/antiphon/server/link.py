@@ -3,6 +3,10 @@
 A link is picows' listener for one connection. Its messages go to a ``Receiver``: the ASGI side of the protocol class,
 or a consumer's connection that claimed them. It implements ``transport.Link``.
 
+picows' parser costs about 4 KiB, so a connection gets one when its client first sends a message: until then the
+protocol class hands what comes to ``data_received``, which knows the one frame that a client who only listens does
+send, a pong.
+
 Laws:
 - a close frame is written once and nothing after it;
 - whoever receives is told of the end once, with the code: the client's, ours, or 1006 where there was none.
@@ -18,9 +22,10 @@ from typing import Protocol
 from picows.picows import WSCloseHandshake, WSCloseInfo, WSFrame, WSListener, WSMsgType, WSTransport
 
 from antiphon import codes, frames
+from antiphon.server import frameparser
 from antiphon.transport import DirectTransport
 
-__all__ = ["Link", "Receiver"]
+__all__ = ["Link", "Owner", "Receiver"]
 
 _TEXT = WSMsgType.TEXT
 _BINARY = WSMsgType.BINARY
@@ -43,6 +48,19 @@ class Receiver(Protocol):
         """Take note that the connection is over."""
 
 
+class Owner(Receiver, Protocol):
+    """The protocol class of a link; it takes the messages where no consumer does."""
+
+    def link_ended(self) -> None:
+        """The link's socket is closed."""
+
+    def hold_sending(self) -> None:
+        """The socket's buffer is full."""
+
+    def resume_sending(self) -> None:
+        """The socket's buffer has room."""
+
+
 class Link(WSListener):
     """picows' listener for one connection."""
 
@@ -52,7 +70,7 @@ class Link(WSListener):
         "_close_timeout",
         "_close_timer",
         "_direct",
-        "_ended",
+        "_owner",
         "_receiver",
         "_socket",
         "_told",
@@ -63,25 +81,19 @@ class Link(WSListener):
     )
 
     def __init__(
-        self,
-        receiver: Receiver,
-        context: contextvars.Context,
-        *,
-        max_message_size: int,
-        close_timeout: float,
-        ended: Callable[[], None],
+        self, owner: Owner, context: contextvars.Context, *, max_message_size: int, close_timeout: float
     ) -> None:
         self.context = context
         self.max_message_size = max_message_size
         self.awaits_pong = False
         self.write: Callable[[bytes], None] = _unopened
-        self._receiver: Receiver = receiver
+        self._owner = owner
+        self._receiver: Receiver = owner
         self._direct: DirectTransport | None = None
         self._assembler: frames.Assembler | None = None
         self._socket: asyncio.Transport | None = None
         self._close_sent = 0
         self._close_timeout = close_timeout
-        self._ended = ended
         self._close_timer: asyncio.TimerHandle | None = None
         self._told = False
 
@@ -142,14 +154,37 @@ class Link(WSListener):
         """End the connection: the client is gone without a word."""
         self._fail(codes.INTERNAL_ERROR, "keepalive ping timeout")
 
-    # picows.WSListener
+    # What the protocol class calls
 
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        """Take the socket."""
-        self._socket = transport.underlying_transport
-        self.write = self._socket.write
+    def open(self, socket: asyncio.Transport) -> None:
+        """Take the socket, whose handshake was answered."""
+        self._socket = socket
+        self.write = socket.write
         if self._direct is not None:
             self._receiver = self._direct.connection
+
+    def data_received(self, data: bytes) -> None:
+        """Take the first bytes of the client: a pong, or the reason to have a parser from now on."""
+        if self._socket is None or self._socket.is_closing():
+            return
+        if len(data) == _LONE_PONG_SIZE and data.startswith(_LONE_PONG):
+            self.awaits_pong = False
+            return
+        parser = frameparser.open_parser(self._socket, self, self.max_message_size)
+        self._socket.set_protocol(parser)
+        frameparser.feed(parser, data)
+
+    def lost(self, code: int, reason: str = "") -> None:
+        """Take note that the socket is closed; ``code`` tells why where no close frame does."""
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        self._tell(self._close_sent or code, reason)
+        self.write = _unopened
+        self._socket = None
+        self._owner.link_ended()
+
+    # picows.WSListener
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame; the shortest way is that of an unfragmented text message."""
@@ -171,34 +206,26 @@ class Link(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Tell that the connection is over."""
-        if self._close_timer is not None:
-            self._close_timer.cancel()
-            self._close_timer = None
         closing: WSCloseHandshake | None = transport.close_handshake
         sent: WSCloseInfo | None = closing.sent if closing is not None else None
-        if self._close_sent:
-            self._tell(self._close_sent)
-        elif sent is not None:  # picows found a fault in the protocol and closed
-            self._tell(sent.code.value, sent.reason)
+        if sent is not None:  # picows found a fault in the protocol and closed
+            self.lost(sent.code.value, sent.reason)
         else:
-            self._tell(codes.ABNORMAL)
-        self.write = _unopened
-        self._socket = None
-        self._ended()
+            self.lost(codes.ABNORMAL)
 
     def pause_writing(self) -> None:
         """Tell that the socket's buffer is full."""
         if self._direct is not None:
             self._direct.pause_writing()
         else:
-            self._receiver.pause_writing()  # type: ignore[attr-defined]
+            self._owner.hold_sending()
 
     def resume_writing(self) -> None:
         """Tell that the socket's buffer has room."""
         if self._direct is not None:
             self._direct.resume_writing()
         else:
-            self._receiver.resume_writing()  # type: ignore[attr-defined]
+            self._owner.resume_sending()
 
     def _assemble(self, opcode: int, fin: bool, payload: bytes) -> None:
         if self._assembler is None:
@@ -243,6 +270,9 @@ class Link(WSListener):
             self._receiver.lost(code, reason)
 
 
+# A masked pong without a payload, but for its mask (RFC 6455 §5.5.3): the answer to our ping.
+_LONE_PONG = b"\x8a\x80"
+_LONE_PONG_SIZE = 6
 _PING = frames.frame(frames.PING, b"")
 
 

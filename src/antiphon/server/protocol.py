@@ -29,7 +29,7 @@ from uvicorn.protocols.utils import (
 from uvicorn.server import ServerState
 
 from antiphon import codes, frames
-from antiphon.server import frameparser, handshake
+from antiphon.server import handshake
 from antiphon.server.keepalive import Keepalive
 from antiphon.server.link import Link
 from antiphon.types import Message, Scope
@@ -56,11 +56,11 @@ class WebSocketProtocol(asyncio.Protocol):
         "_disconnected",
         "_early",
         "_events",
+        "_key",
         "_link",
         "_loop",
         "_ping_slot",
         "_reading_paused",
-        "_request",
         "_scope",
         "_server_state",
         "_state",
@@ -84,7 +84,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._state = app_state
         self._loop = _loop or asyncio.get_running_loop()
         self._transport: asyncio.Transport
-        self._request: handshake.UpgradeRequest | None = None
+        self._key = b""
         self._scope: Scope
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
@@ -109,41 +109,49 @@ class WebSocketProtocol(asyncio.Protocol):
         self._server_state.connections.add(self)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
-        """Take the request; later, what an impatient client sends before it is accepted."""
-        if self._request is not None:
+        """Take the request; what a client sends before it is accepted; its first bytes after that."""
+        if self._accepted and self._link is not None:
+            self._link.data_received(data)
+            return
+        if self._link is not None:
             self._early += data
             if len(self._early) > EARLY_BYTES:
                 self._transport.pause_reading()
             return
         try:
-            self._request = handshake.parse(data)
+            request = handshake.parse(data)
         except handshake.HandshakeError as fault:
             self._closed = True
             headers = [*self._server_state.default_headers, *fault.headers]
             self._transport.write(handshake.response(fault.status, headers, fault.reason.encode()))
             self._transport.close()
             return
-        self._start()
+        self._start(request)
 
     def eof_received(self) -> None:
         """Let the transport close itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the client left before it was accepted, or got its refusal."""
-        self._ended()
-        self.lost(codes.ABNORMAL)
+        """Note that the client is gone."""
+        if self._accepted and self._link is not None:
+            self._link.lost(codes.ABNORMAL)
+        else:
+            self._server_state.connections.discard(self)
+            self.lost(codes.ABNORMAL)
 
     def pause_writing(self) -> None:
-        """Let ``send`` wait."""
-        if self._writable is None:
-            self._writable = self._loop.create_future()
+        """Tell that the socket's buffer is full."""
+        if self._accepted and self._link is not None:
+            self._link.pause_writing()
+        else:
+            self.hold_sending()
 
     def resume_writing(self) -> None:
-        """Let ``send`` go on."""
-        if self._writable is not None:
-            if not self._writable.done():
-                self._writable.set_result(None)
-            self._writable = None
+        """Tell that the socket's buffer has room."""
+        if self._accepted and self._link is not None:
+            self._link.resume_writing()
+        else:
+            self.resume_sending()
 
     # What uvicorn calls
 
@@ -156,17 +164,11 @@ class WebSocketProtocol(asyncio.Protocol):
 
     # The application
 
-    def _start(self) -> None:
-        assert self._request is not None
+    def _start(self, request: handshake.UpgradeRequest) -> None:
         context = contextvars.copy_context()
-        self._link = Link(
-            self,
-            context,
-            max_message_size=self._config.ws_max_size,
-            close_timeout=CLOSE_TIMEOUT,
-            ended=self._link_ended,
-        )
-        self._scope = self._make_scope(self._request, self._link)
+        self._link = Link(self, context, max_message_size=self._config.ws_max_size, close_timeout=CLOSE_TIMEOUT)
+        self._key = request.key
+        self._scope = self._make_scope(request, self._link)
         self._task = self._loop.create_task(self._run(), context=context)
         self._server_state.tasks.add(self._task)
         self._task.add_done_callback(self._server_state.tasks.discard)
@@ -309,44 +311,45 @@ class WebSocketProtocol(asyncio.Protocol):
     # Accepting
 
     def _accept(self, message: Message) -> None:
-        assert self._request is not None
         assert self._link is not None
         headers = [*self._server_state.default_headers, *message.get("headers", [])]
         subprotocol = message.get("subprotocol")
         if subprotocol:
             headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
-        answer = handshake.switching_protocols(self._request.key, headers)
+        answer = handshake.switching_protocols(self._key, headers)
         self._log("[accepted]")
         if self._transport.is_closing():
             raise ClientDisconnected
         self._accepted = True
         self._transport.write(answer)
-        self._hand_over()
+        self._link.open(self._transport)
+        self._transport.resume_reading()
+        if self._early:
+            early, self._early = self._early, b""
+            self._loop.call_soon(self.data_received, early)
         interval = self._config.ws_ping_interval
         if interval:
             self._ping_slot = _keepalive(self._server_state, interval, self._config.ws_ping_timeout).add(self._link)
 
-    def _hand_over(self) -> None:
-        """Give the socket to picows, whose listener is the link."""
-        assert self._link is not None
-        protocol = frameparser.open_parser(self._transport, self._link, self._link.max_message_size)
-        self._transport.set_protocol(protocol)
-        if self._early:
-            frameparser.feed(protocol, self._early)
-            self._early = b""
-        self._transport.resume_reading()
+    # link.Owner
 
-    def _link_ended(self) -> None:
+    def link_ended(self) -> None:
         """Forget the connection: the link's socket is closed."""
         if self._ping_slot is not None and self._link is not None:
             _keepalives[self._server_state].remove(self._link, self._ping_slot)
-        self._ended()
-        self.resume_writing()
-
-    def _ended(self) -> None:
         self._server_state.connections.discard(self)
+        self.resume_sending()
 
-    # Receiver: what comes in where no consumer claimed the link
+    def hold_sending(self) -> None:
+        """Let ``send`` wait."""
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_sending(self) -> None:
+        """Let ``send`` go on."""
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
 
     def receive_text(self, payload: bytes) -> None:
         """Queue a text message for ``receive``; reading pauses until the application has taken it."""
