@@ -25,9 +25,9 @@ from antiphon.exceptions import AcceptConnection, ClientError, DenyConnection, N
 from antiphon.formats import Chunk, Format
 from antiphon.hub import Hub
 from antiphon.lifecycle import Happening, State, next_state
-from antiphon.mailbox import Mailbox, Turn
+from antiphon.mailbox import Mailbox
 from antiphon.names import check_group_name
-from antiphon.types import Scope
+from antiphon.types import Scope, Turn
 from antiphon.wire import plain
 
 if TYPE_CHECKING:

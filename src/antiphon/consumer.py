@@ -15,8 +15,7 @@ from antiphon.connection import Connection
 from antiphon.events import framework
 from antiphon.exceptions import ConfigurationError, NotEncodable, UsageError
 from antiphon.layer import ChannelLayer
-from antiphon.mailbox import Turn
-from antiphon.types import ASGIApplication, Receive, Scope, Send
+from antiphon.types import ASGIApplication, Receive, Scope, Send, Turn
 from antiphon.wire import plain
 
 __all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer"]

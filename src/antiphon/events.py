@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from antiphon.exceptions import InvalidEvent, NotEncodable, UsageError
-from antiphon.mailbox import Turn
-from antiphon.types import Event
+from antiphon.types import Event, Turn
 
 __all__ = ["Handler", "find_handler", "framework", "handler_name", "make_event", "shared"]
 

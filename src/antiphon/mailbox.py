@@ -18,13 +18,12 @@ import contextvars
 import sys
 from asyncio import _enter_task, _leave_task, current_task
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Mailbox", "Owner", "Turn"]
+from antiphon.types import Turn
 
-#: A function of the mailbox's consumer and one argument that returns the coroutine to run.
-Turn = Callable[[Any, Any], Coroutine[Any, Any, Any]]
+__all__ = ["Mailbox", "Owner"]
 
 
 class Owner(Protocol):

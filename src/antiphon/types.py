@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["ASGIApplication", "Event", "Message", "Position", "Publication", "Receive", "Scope", "Send"]
+__all__ = ["ASGIApplication", "Event", "Message", "Position", "Publication", "Receive", "Scope", "Send", "Turn"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: One turn of a consumer: a function of it and one argument that returns the coroutine to run.
+Turn = Callable[[Any, Any], Coroutine[Any, Any, Any]]
 
 
 class Position(NamedTuple):
