@@ -11,7 +11,18 @@ import struct
 
 from antiphon import codes
 
-__all__ = ["BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT", "Assembler", "ProtocolViolation", "frame"]
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "CONTINUATION",
+    "PING",
+    "PONG",
+    "TEXT",
+    "Assembler",
+    "ProtocolViolation",
+    "frame",
+    "lone_control_frame",
+]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -28,6 +39,35 @@ def frame(opcode: int, payload: bytes) -> bytes:
     if length < 65536:
         return struct.pack("!BBH", 0x80 | opcode, 126, length) + payload
     return struct.pack("!BBQ", 0x80 | opcode, 127, length) + payload
+
+
+def lone_control_frame(data: bytes) -> tuple[int, bytes] | None:
+    """Return ``(opcode, payload)`` if ``data`` is one whole, valid control frame of a client and nothing else.
+
+    A close frame with a code that may not be sent, or a reason that is not UTF-8, is not valid (RFC 6455 §5.5.1).
+    """
+    if not 6 <= len(data) <= 131 or data[0] not in _CONTROL or data[1] != 0x80 | (len(data) - 6):
+        return None
+    mask = data[2:6] * ((len(data) - 2) // 4 + 1)
+    masked = data[6:]
+    size = len(masked)
+    payload = (int.from_bytes(masked, "big") ^ int.from_bytes(mask[:size], "big")).to_bytes(size, "big")
+    opcode = data[0] & 0x0F
+    return (opcode, payload) if opcode != CLOSE or _is_close_payload(payload) else None
+
+
+_CONTROL = frozenset(0x80 | opcode for opcode in (CLOSE, PING, PONG))
+
+
+def _is_close_payload(payload: bytes) -> bool:
+    if not payload:
+        return True
+    try:
+        codes.check_close_code(int.from_bytes(payload[:2], "big"))
+        payload[2:].decode()
+    except ValueError:
+        return False
+    return len(payload) > 1
 
 
 class ProtocolViolation(Exception):

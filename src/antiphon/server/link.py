@@ -3,9 +3,9 @@
 A link is picows' listener for one connection. Its messages go to a ``Receiver``: the ASGI side of the protocol class,
 or a consumer's connection that claimed them. It implements ``transport.Link``.
 
-picows' parser costs about 4 KiB, so a connection gets one when its client first sends a message: until then the
-protocol class hands what comes to ``data_received``, which knows the one frame that a client who only listens does
-send, a pong.
+picows' parser costs about 4 KiB and a good part of the time that a connection takes to open, so a connection gets one
+when its client first sends a message. Until then the protocol class hands what comes to ``data_received``, which knows
+the frames that a client who only listens does send: pongs, pings, a close frame.
 
 Laws:
 - a close frame is written once and nothing after it;
@@ -164,11 +164,12 @@ class Link(WSListener):
             self._receiver = self._direct.connection
 
     def data_received(self, data: bytes) -> None:
-        """Take the first bytes of the client: a pong, or the reason to have a parser from now on."""
+        """Take the first bytes of the client: a control frame, or the reason to have a parser from now on."""
         if self._socket is None or self._socket.is_closing():
             return
-        if len(data) == _LONE_PONG_SIZE and data.startswith(_LONE_PONG):
-            self.awaits_pong = False
+        control = frames.lone_control_frame(data)
+        if control is not None:
+            self._take_control(*control)
             return
         parser = frameparser.open_parser(self._socket, self, self.max_message_size)
         self._socket.set_protocol(parser)
@@ -198,7 +199,7 @@ class Link(WSListener):
             elif not self._close_sent:
                 self._receiver.receive_text(payload)
         elif kind is _CLOSE:
-            self._client_closes(transport, frame)
+            self._client_closes(frame.get_payload_as_bytes())
         elif kind is _PONG:
             self.awaits_pong = False
         elif kind in _OPCODES:
@@ -245,11 +246,19 @@ class Link(WSListener):
         else:
             self._receiver.receive_binary(message[1])
 
-    def _client_closes(self, transport: WSTransport, frame: WSFrame) -> None:
+    def _take_control(self, opcode: int, payload: bytes) -> None:
+        """Do what picows does for a client that has a parser."""
+        if opcode == frames.CLOSE:
+            self._client_closes(payload)
+        elif opcode == frames.PONG:
+            self.awaits_pong = False
+        elif not self._close_sent:
+            self.write(frames.frame(frames.PONG, payload))
+
+    def _client_closes(self, payload: bytes) -> None:
         """Answer the client's close frame, or end where it is the answer to ours (RFC 6455 §5.5.1)."""
         assert self._socket is not None
         if not self._close_sent:
-            payload = frame.get_payload_as_bytes()
             code = int.from_bytes(payload[:2], "big") if payload else codes.NO_STATUS
             self._tell(code, payload[2:].decode("utf-8", "replace"))
             self.write(frames.frame(frames.CLOSE, payload))
@@ -270,9 +279,6 @@ class Link(WSListener):
             self._receiver.lost(code, reason)
 
 
-# A masked pong without a payload, but for its mask (RFC 6455 §5.5.3): the answer to our ping.
-_LONE_PONG = b"\x8a\x80"
-_LONE_PONG_SIZE = 6
 _PING = frames.frame(frames.PING, b"")
 
 
