@@ -167,6 +167,7 @@ class Connection:
         elif self._move(Happening.CLOSE) is not None:
             self._close_code = code
             self._hub.flush(self)
+            self._hub.remove(self)
             self._transport.close(code, codes.fit_reason(reason or codes.default_reason(code)))
             self.mailbox.end()
 

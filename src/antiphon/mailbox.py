@@ -60,6 +60,7 @@ class Mailbox:
         "_owner",
         "_parked",
         "_queue",
+        "_started",
         "_task",
         "size",
     )
@@ -83,9 +84,10 @@ class Mailbox:
         self._crowded = False
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[Any] | None = None
-        self._parked: asyncio.Future[_Started | None] | None = None
+        self._parked: asyncio.Future[None] | None = None
         self._queue: deque[tuple[Turn, Any, int]] | None = None
         self._ended = False
+        self._started: _Started | None = None
 
     def __len__(self) -> int:
         return len(self._queue) if self._queue else 0
@@ -94,7 +96,7 @@ class Mailbox:
         """Run ``turn(consumer, argument)`` now if nothing runs, else after all that waits."""
         parked = self._parked
         context = self._context
-        if parked is None or self._queue or context is None or current_task() is not None:
+        if parked is None or parked.done() or self._queue or context is None or current_task() is not None:
             self._enqueue(turn, argument, size)
             return
         self._parked = None
@@ -109,7 +111,9 @@ class Mailbox:
             self._parked = parked
             self._owner.turn_failed(turn, error)
         else:
-            parked.set_result(_Started(turn, coroutine, waits_for))
+            self._started = _Started(turn, coroutine, waits_for)
+            if not parked.done():  # it is where the turn cancelled its own task
+                parked.set_result(None)
             return
         finally:
             _leave_task(self._loop, task)  # type: ignore[arg-type]
@@ -140,24 +144,36 @@ class Mailbox:
                     await turn(self._consumer, argument)
                 except Exception as error:
                     self._owner.turn_failed(turn, error)
+                except asyncio.CancelledError as error:
+                    self._turn_cancelled(turn, error)
                 continue
             parked = self._parked = self._loop.create_future()
+            cancelled: asyncio.CancelledError | None = None
             try:
-                started = await parked
+                await parked
             except asyncio.CancelledError as error:
                 self._parked = None
-                if parked.done() and not parked.cancelled() and (started := parked.result()) is not None:
-                    await _Resumption(started, error)
-                raise
-            if started is not None:
-                await self._resume(started)
+                if self._started is None:
+                    raise
+                cancelled = error  # the turn takes it, as if it had always run in this task
+            if self._started is not None:
+                started, self._started = self._started, None
+                await self._resume(started, cancelled)
 
-    async def _resume(self, started: _Started) -> None:
+    async def _resume(self, started: _Started, cancelled: asyncio.CancelledError | None) -> None:
         """Go on with a turn that ``put`` started and that suspended."""
         try:
-            await _Resumption(started)
+            await _Resumption(started, cancelled)
         except Exception as error:
             self._owner.turn_failed(started.turn, error)
+        except asyncio.CancelledError as error:
+            self._turn_cancelled(started.turn, error)
+
+    def _turn_cancelled(self, turn: Turn, error: asyncio.CancelledError) -> None:
+        """Go on where a turn ended with a cancellation that was not its task's; else pass it on."""
+        if self._task.cancelling():  # type: ignore[union-attr]
+            raise error
+        self._owner.turn_failed(turn, error)
 
     def _enqueue(self, turn: Turn, argument: Any, size: int) -> None:
         if self._ended:

@@ -180,6 +180,8 @@ class Link(WSListener):
         if self._close_timer is not None:
             self._close_timer.cancel()
             self._close_timer = None
+        if self._direct is not None:
+            self._receiver = self._direct.connection  # also where it was lost before it was accepted
         self._tell(self._close_sent or code, reason)
         self.write = _unopened
         self._socket = None

@@ -133,11 +133,10 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the client is gone."""
-        if self._accepted and self._link is not None:
+        if self._link is not None:
             self._link.lost(codes.ABNORMAL)
         else:
             self._server_state.connections.discard(self)
-            self.lost(codes.ABNORMAL)
 
     def pause_writing(self) -> None:
         """Tell that the socket's buffer is full."""
