@@ -68,31 +68,52 @@ def handler_name(event_type: object) -> str:
     """Return the name of the handler for ``event_type``; raise ``InvalidEvent`` if there can't be one."""
     if not isinstance(event_type, str) or not event_type:
         raise InvalidEvent(f"the event's type is {event_type!r:.80}; it must be the name of a handler")
+    return _handler_name(event_type)
+
+
+@functools.lru_cache(maxsize=4096)
+def _handler_name(event_type: str) -> str:
     name = event_type.replace(".", "_")
     if name.startswith("_") or not name.isidentifier():
         raise InvalidEvent(f"the event's type {event_type!r:.80} can't name a handler")
     if name in _reserved:
-        raise InvalidEvent(
-            f"the event's type {event_type!r:.80} names a method of the framework, not a handler of yours"
-        )
+        raise InvalidEvent(f"the event's type {event_type!r:.80} names a method of the framework, not a handler")
     return name
+
+
+class _Found(NamedTuple):
+    """Where a handler was found; good as long as the same attribute stands there."""
+
+    owner: type
+    name: str
+    attribute: Any
+    handler: Handler | None
+
+
+_found: dict[tuple[type, str], _Found] = {}
 
 
 def find_handler(consumer_class: type, event_type: str) -> Handler | None:
     """Return the handler that ``consumer_class`` defines for ``event_type``, or None."""
+    found = _found.get((consumer_class, event_type))
+    if found is not None and found.owner.__dict__.get(found.name) is found.attribute:
+        return found.handler
     try:
         name = handler_name(event_type)
     except InvalidEvent:
         return None
     for cls in consumer_class.__mro__:
-        if name in vars(cls):
-            if cls is object or vars(cls).get(_MARK):
+        if name in cls.__dict__:
+            if cls is object or cls.__dict__.get(_MARK):
                 return None
-            return _as_handler(name, vars(cls)[name])
+            attribute = cls.__dict__[name]
+            if len(_found) >= 4096:
+                _found.clear()
+            _found[consumer_class, event_type] = _Found(cls, name, attribute, _as_handler(name, attribute))
+            return _found[consumer_class, event_type].handler
     return None
 
 
-@functools.lru_cache(maxsize=4096)
 def _as_handler(name: str, attribute: Any) -> Handler | None:
     function = attribute.__func__ if isinstance(attribute, staticmethod) else attribute
     if getattr(function, _SHARED, False):
@@ -136,7 +157,7 @@ def make_event(message: object) -> Event:
 
     Raises ``InvalidEvent`` for a type that no handler may have, ``NotEncodable`` for content that can't travel.
     """
-    if not isinstance(message, Mapping):
+    if type(message) is not dict and not isinstance(message, Mapping):
         raise InvalidEvent(f"an event is a dict with a 'type', not {type(message).__name__}")
     if "type" not in message:
         raise InvalidEvent("the event has no 'type', the name of the handler that receives it")
@@ -147,5 +168,8 @@ def make_event(message: object) -> Event:
         words = str(error) or type(error).__name__
         raise NotEncodable(f"this event can't travel between processes: {words}") from error
     content = _unpack(packed)
-    flat = not any(isinstance(value, (dict, list)) for value in content.values())
-    return Event(content["type"], content, packed, flat)
+    return Event(content["type"], content, packed, _is_flat(content))
+
+
+def _is_flat(content: dict[Any, Any]) -> bool:
+    return not any(type(value) is dict or type(value) is list for value in content.values())

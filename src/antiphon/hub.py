@@ -168,11 +168,12 @@ class Hub:
         group = self.groups.get(name)
         if group is None or not group.cohorts:
             return
-        classes = [consumer_class for consumer_class, _ in group.cohorts]
-        if not any(find_handler(consumer_class, event.type) for consumer_class in classes):
-            self.counters.events_unhandled += 1
-            names = ", ".join(sorted({consumer_class.__qualname__ for consumer_class in classes}))
-            raise InvalidEvent(f"no member of group {name!r} has a handler for {event.type!r} (members: {names})")
+        for consumer_class, _ in group.cohorts:
+            if find_handler(consumer_class, event.type) is not None:
+                return
+        self.counters.events_unhandled += 1
+        names = ", ".join(sorted({consumer_class.__qualname__ for consumer_class, _ in group.cohorts}))
+        raise InvalidEvent(f"no member of group {name!r} has a handler for {event.type!r} (members: {names})")
 
     def flush(self, connection: Connection) -> None:
         """Write what ``connection`` has pending now, because it is about to be closed."""
@@ -247,15 +248,15 @@ class Hub:
                 self.schedule()
 
     def _deliver(self, group: Group, event: Event) -> None:
-        payloads: dict[Handler, bytes | None] = {}
+        payloads: dict[Any, bytes | None] = {}
         for cohort in list(group.cohorts.values()):
             handler = find_handler(cohort.consumer_class, event.type)
             if handler is None:
                 self._report_unhandled(cohort, group, event)
             elif handler.shared is not None:
-                if handler not in payloads:
-                    payloads[handler] = self._run_shared(cohort, group, handler, event)
-                payload = payloads[handler]
+                if handler.shared not in payloads:
+                    payloads[handler.shared] = self._run_shared(cohort, group, handler, event)
+                payload = payloads[handler.shared]
                 if payload is not None:
                     self._open(group)
                     cohort.pending.append(cohort.format.text(payload))
