@@ -13,10 +13,9 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from antiphon import codes
@@ -128,6 +127,9 @@ class Connection:
         except asyncio.CancelledError:
             self.end(codes.SERVICE_RESTART)
             raise
+        except BaseException:
+            self.end(codes.INTERNAL_ERROR)
+            raise
         finally:
             await self._finish()
 
@@ -163,13 +165,14 @@ class Connection:
         if self.state is State.CONNECTING:
             self.state = State.CLOSED
             self._hub.remove(self)
-            self.mailbox.end()
+            self._drop_turns()
         elif self._move(Happening.CLOSE) is not None:
             self._close_code = code
             self._hub.flush(self)
             self._hub.remove(self)
             self._transport.close(code, codes.fit_reason(reason or codes.default_reason(code)))
-            self.mailbox.end()
+            self.write = self._transport.drop
+            self._drop_turns()
 
     def drain(self, code: int) -> None:
         """Close an open connection after the messages that it has already received were handled."""
@@ -207,8 +210,9 @@ class Connection:
             await consumer.connect()
         except Exception as error:
             if _is(error, AcceptConnection):
-                await self.accept(None, ())
-            elif _is(error, DenyConnection):
+                if self.state is State.CONNECTING:
+                    await self.accept(None, ())
+            elif _is(error, DenyConnection) or (_is(error, StopConsumer) and self.state is State.CONNECTING):
                 await self.close(None, None)
             else:
                 self.turn_failed(_connect, error)
@@ -232,9 +236,9 @@ class Connection:
                     if not _is(error, StopConsumer):
                         self._hub.counters.handler_errors += 1
                         self._log_failure("disconnect", error)
-                await self._transport.finish()
             elif self.state is State.REFUSED:
                 await self._transport.refuse(403)
+            await self._transport.finish()
         finally:
             self._move(Happening.FINISH)
             if self._done is not None and not self._done.done():
@@ -262,7 +266,10 @@ class Connection:
         self._hub.counters.connections_refused += 1
         self._hub.remove(self)
         self._cancel_deadline()
-        self.mailbox.end()
+        self._drop_turns()
+
+    def _drop_turns(self) -> None:
+        self._hub.counters.dropped_turns += self.mailbox.end()
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
@@ -322,16 +329,6 @@ class Connection:
         """Take from the client again."""
         self._transport.resume_reading()
 
-    @contextlib.contextmanager
-    def guard(self, handler: str) -> Iterator[None]:
-        """Treat an exception in the block as one of the handler of this name."""
-        try:
-            yield
-        except Exception as error:
-            self._hub.counters.handler_errors += 1
-            self._log_failure(handler, error)
-            self.end(codes.INTERNAL_ERROR)
-
     # What goes out
 
     def send_text(self, payload: bytes) -> None:
@@ -373,16 +370,20 @@ class Connection:
 
     def client_is_slow(self, dropped: int) -> None:
         """Close the connection: its client does not read and its outbox is full."""
-        if self.state is State.OPEN:
-            self._hub.counters.slow_clients += 1
-            self._hub.counters.dropped_bytes += dropped
-            logger.warning(
-                "%s: the client does not read; closed with 1013 at outbox_limit (%d bytes), %d bytes dropped",
-                self,
-                self._config.outbox_limit,
-                dropped,
-            )
-            self.pending = []
+        if self.state not in (State.OPEN, State.CONNECTING):
+            return
+        self._hub.counters.slow_clients += 1
+        self._hub.counters.dropped_bytes += dropped
+        logger.warning(
+            "%s: the client does not read; closed with 1013 at outbox_limit (%d bytes), %d bytes dropped",
+            self,
+            self._config.outbox_limit,
+            dropped,
+        )
+        self.pending = []
+        if self.state is State.CONNECTING:
+            self._refuse()
+        else:
             self.end(codes.TRY_AGAIN_LATER, "too slow: messages waited over the limit; come back later")
 
     # What the log says

@@ -30,6 +30,8 @@ class Counters:
     """Exceptions in the application's code; each closed one connection with 1011."""
     usage_errors: int = 0
     """Calls of the application that were ignored with a line in the log, such as accept() after close()."""
+    dropped_turns: int = 0
+    """Messages and events that waited for a consumer when the server closed its connection."""
     slow_clients: int = 0
     """Connections closed because their outbox was full."""
     slow_consumers: int = 0

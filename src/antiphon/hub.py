@@ -16,8 +16,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import weakref
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from antiphon import codes
@@ -26,7 +28,7 @@ from antiphon.engines.base import Engine
 from antiphon.events import Handler, find_handler
 from antiphon.exceptions import InvalidEvent, LimitExceeded
 from antiphon.group import Cohort, Group
-from antiphon.types import Event, Publication
+from antiphon.types import Event, Publication, Turn
 from antiphon.wire import plain
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Hub:
         """The groups with members in this process, by name."""
         self._connections: dict[str, Connection] = {}
         self._departed: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
-        self._backlog: list[tuple[Callable[[Any, Any], None], Any, Any]] = []
+        self._backlog: deque[tuple[Callable[[Any, Any], None], Any, Any]] = deque()
         self._dirty: list[Connection] = []
         self._scheduled = False
         self._context = contextvars.Context()
@@ -83,20 +85,26 @@ class Hub:
         return len(group) if group is not None else 0
 
     async def join(self, name: str, connection: Connection) -> None:
-        """Put ``connection`` into the group; when this returns, what is published reaches it."""
-        group = self.groups.get(name)
-        if group is not None and group in connection.memberships:
-            return
-        if len(connection.memberships) >= self._groups_per_connection:
-            raise LimitExceeded(
-                f"this connection is in {len(connection.memberships)} groups, the limit of groups_per_connection"
-            )
-        if group is None:
-            group = self.groups[name] = Group(name)
-            group.subscribing = self.loop.create_future()
-            await self._subscribe(group)
-        elif group.subscribing is not None:
-            await asyncio.shield(group.subscribing)
+        """Put ``connection`` into the group; when this returns, what is published reaches it.
+
+        Raises ``LimitExceeded``. A connection that is over by then joins nothing.
+        """
+        while True:
+            group = self.groups.get(name)
+            if group is not None and group in connection.memberships:
+                return
+            if len(connection.memberships) >= self._groups_per_connection:
+                if group is not None:
+                    self._drop_if_empty(group)
+                raise LimitExceeded(
+                    f"this connection is in {len(connection.memberships)} groups, the limit of groups_per_connection"
+                )
+            if group is None:
+                group = self.groups[name] = Group(name)
+                self._subscribe(group)
+            if group.subscribing is None:
+                break
+            await asyncio.shield(group.subscribing)  # then look again: others have joined and left meanwhile
         if connection.channel_name not in self._connections:
             self._drop_if_empty(group)
             return
@@ -117,20 +125,18 @@ class Hub:
             group.remove(connection)
             self._drop_if_empty(group)
 
-    async def _subscribe(self, group: Group) -> None:
-        waiting = group.subscribing
-        assert waiting is not None
-        try:
-            await self.engine.subscribe(group.name)
-        except BaseException as error:
-            self.groups.pop(group.name, None)
-            waiting.set_exception(
-                error if isinstance(error, Exception) else ConnectionError("subscribing was cancelled")
-            )
-            waiting.exception()  # whoever waits gets it; nobody may
-            raise
+    def _subscribe(self, group: Group) -> None:
+        """Tell the engine of this process's interest, in a task of the hub's: who joins may be cancelled."""
+        subscribing = _start(self.loop, self.engine.subscribe(group.name))
+        if subscribing.done() and not subscribing.cancelled() and subscribing.exception() is None:
+            return
+        group.subscribing = subscribing
+        subscribing.add_done_callback(lambda done: self._subscribed(group, done))
+
+    def _subscribed(self, group: Group, done: asyncio.Future[None]) -> None:
         group.subscribing = None
-        waiting.set_result(None)
+        if (done.cancelled() or done.exception() is not None) and self.groups.get(group.name) is group:
+            del self.groups[group.name]
 
     def _drop_if_empty(self, group: Group) -> None:
         if not group.cohorts and group.subscribing is None and self.groups.get(group.name) is group:
@@ -182,7 +188,7 @@ class Hub:
             cohort.catch_up(connection)
         pending, connection.pending = connection.pending, []
         if pending:
-            connection.write(connection.format.join(pending))
+            self._write(connection, connection.format.join(pending))
 
     def schedule(self) -> None:
         """See to it that the tick's end comes."""
@@ -205,10 +211,13 @@ class Hub:
 
     def _tick(self) -> None:
         try:
-            if self._backlog:
-                backlog, self._backlog = self._backlog, []
-                for deliver, target, what in backlog:
+            # What handlers add while it is worked off waits for the next tick.
+            for _ in range(len(self._backlog)):
+                deliver, target, what = self._backlog.popleft()
+                try:
                     deliver(target, what)
+                except Exception:
+                    logger.exception("an event or publication could not be delivered")
             self._flush()
         finally:
             self._scheduled = False
@@ -226,14 +235,17 @@ class Hub:
         for connection in dirty:
             pending, connection.pending = connection.pending, []
             # Members of a group mostly have the same chunks pending: join them once and share the result.
+            if not pending:
+                continue  # it was closed, and what it had pending was written then
             if pending != previous:
-                if not pending:
-                    continue
                 previous, joined = pending, connection.format.join(pending)
-            try:
-                connection.write(joined)
-            except RuntimeError:  # the loop's transport is closed; its connection_lost is on the way
-                self.counters.sends_after_close += 1
+            self._write(connection, joined)
+
+    def _write(self, connection: Connection, chunk: Any) -> None:
+        try:
+            connection.write(chunk)
+        except RuntimeError:  # the loop's transport is closed; its connection_lost is on the way
+            self.counters.sends_after_close += 1
 
     def _publish(self, group: Group, payload: bytes) -> None:
         self._open(group)
@@ -293,13 +305,9 @@ class Hub:
         if handler is None:
             self.counters.events_unhandled += 1
             logger.error("%s has no handler for event %r; it was sent to its channel", connection, event.type)
-        elif handler.shared is not None:
-            with connection.guard(handler.name):
-                content = handler.shared(event.copy())
-                if content is not None:
-                    connection.send_text(plain.encode(content))
-        elif handler.turn is not None:
-            connection.mailbox.put(handler.turn, event.copy(), len(event.packed))
+        else:
+            turn = handler.turn or _shared_turn(handler, connection)
+            connection.mailbox.put(turn, event.copy(), len(event.packed))
 
     def _report_unhandled(self, cohort: Cohort, group: Group, event: Event) -> None:
         self.counters.events_unhandled += len(cohort.members)
@@ -317,3 +325,23 @@ class Hub:
         for connection in connections:
             connection.drain(codes.SERVICE_RESTART)
         await asyncio.gather(*(connection.finished() for connection in connections))
+
+
+def _shared_turn(handler: Handler, connection: Connection) -> Turn:
+    """Return a turn that runs a shared handler for one connection, in the order of its other events."""
+
+    async def turn(consumer: Any, event: Any) -> None:
+        assert handler.shared is not None
+        content = handler.shared(event)
+        if content is not None:
+            connection.send_text(plain.encode(content))
+
+    turn.__name__ = handler.name
+    return turn
+
+
+def _start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Return a task for ``work``; where Python can, it has run up to its first wait already."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=loop, eager_start=True)
+    return loop.create_task(work)

@@ -120,13 +120,15 @@ class Mailbox:
         if self._queue or self._ended:
             self._wake()
 
-    def end(self) -> None:
-        """Let ``serve()`` return after the turn that runs now; turns that wait are dropped."""
+    def end(self) -> int:
+        """Let ``serve()`` return after the turn that runs now; return how many turns waited, which are dropped."""
         self._ended = True
+        dropped = len(self)
         if self._queue:
             self._queue.clear()
         self.size = 0
         self._wake()
+        return dropped
 
     async def serve(self) -> None:
         """Run turns until ``end()``; the task that awaits this owns every turn."""

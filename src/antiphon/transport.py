@@ -151,7 +151,7 @@ class DirectTransport:
         """Accept by ASGI's event; from then on chunks go to the socket."""
         self._answered = True
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
-        self.connection.write = self._link.write
+        self.resume_writing()
 
     async def refuse(self, status: int) -> None:
         """Refuse by ASGI's events."""
@@ -177,7 +177,6 @@ class DirectTransport:
     def close(self, code: int, reason: bytes) -> None:
         """Write what waits, whatever the socket says, and the close frame behind it."""
         self._closed = True
-        self.connection.write = self.drop
         self._write_out()
         self._link.close(code, reason)
 
