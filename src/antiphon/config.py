@@ -8,6 +8,7 @@ The same names hold wherever an option is written; of several places the later w
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,9 +105,10 @@ def _check(option: Option, value: Any, where: str) -> Any:
             return value
         raise ConfigurationError(f"{where} is {value!r}; it takes {option.unit}")
     try:
-        number = kind(value)
-    except (TypeError, ValueError):
-        raise ConfigurationError(f"{where} is {value!r}; it takes a number of {option.unit}") from None
-    if isinstance(value, bool) or number <= 0:
-        raise ConfigurationError(f"{where} is {value!r}; it takes a number of {option.unit} over 0")
-    return number
+        number = float(value)
+        if isinstance(value, bool) or not 0 < number < math.inf or kind(number) != number:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        whole = "a whole number" if kind is int else "a number"
+        raise ConfigurationError(f"{where} is {value!r}; it takes {whole} of {option.unit} over 0") from None
+    return kind(number)

@@ -24,6 +24,9 @@ from antiphon.types import Event, Turn
 
 __all__ = ["Handler", "find_handler", "framework", "handler_name", "make_event", "shared"]
 
+#: A longer type names no handler; what is cached by type is bounded so.
+TYPE_LENGTH = 255
+
 _MARK = "__antiphon_framework__"
 _SHARED = "__antiphon_shared__"
 
@@ -68,6 +71,8 @@ def handler_name(event_type: object) -> str:
     """Return the name of the handler for ``event_type``; raise ``InvalidEvent`` if there can't be one."""
     if not isinstance(event_type, str) or not event_type:
         raise InvalidEvent(f"the event's type is {event_type!r:.80}; it must be the name of a handler")
+    if len(event_type) > TYPE_LENGTH:
+        raise InvalidEvent(f"the event's type {event_type[:40]!r}… is longer than {TYPE_LENGTH} characters")
     return _handler_name(event_type)
 
 
@@ -81,23 +86,25 @@ def _handler_name(event_type: str) -> str:
     return name
 
 
-class _Found(NamedTuple):
-    """Where a handler was found; good as long as the same attribute stands there."""
-
-    owner: type
-    name: str
-    attribute: Any
-    handler: Handler | None
-
-
-_found: dict[tuple[type, str], _Found] = {}
+_found: dict[tuple[type, str], tuple[str, Any, Handler | None]] = {}
 
 
 def find_handler(consumer_class: type, event_type: str) -> Handler | None:
     """Return the handler that ``consumer_class`` defines for ``event_type``, or None."""
+    if type(event_type) is not str:
+        return None
     found = _found.get((consumer_class, event_type))
-    if found is not None and found.owner.__dict__.get(found.name) is found.attribute:
-        return found.handler
+    if found is not None:
+        name, attribute, handler = found
+        for cls in consumer_class.__mro__:  # good as long as the same attribute stands there
+            if name in cls.__dict__:
+                if cls.__dict__[name] is attribute:
+                    return handler
+                break
+    return _search(consumer_class, event_type)
+
+
+def _search(consumer_class: type, event_type: str) -> Handler | None:
     try:
         name = handler_name(event_type)
     except InvalidEvent:
@@ -107,10 +114,11 @@ def find_handler(consumer_class: type, event_type: str) -> Handler | None:
             if cls is object or cls.__dict__.get(_MARK):
                 return None
             attribute = cls.__dict__[name]
+            handler = _as_handler(name, attribute)
             if len(_found) >= 4096:
                 _found.clear()
-            _found[consumer_class, event_type] = _Found(cls, name, attribute, _as_handler(name, attribute))
-            return _found[consumer_class, event_type].handler
+            _found[consumer_class, event_type] = name, attribute, handler
+            return handler
     return None
 
 
@@ -145,7 +153,7 @@ def _as_plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    raise NotImplementedError
+    raise NotImplementedError(f"{type(value).__qualname__} is no type that can travel")
 
 
 _pack = msgspec.msgpack.Encoder(enc_hook=_as_plain).encode
@@ -157,8 +165,10 @@ def make_event(message: object) -> Event:
 
     Raises ``InvalidEvent`` for a type that no handler may have, ``NotEncodable`` for content that can't travel.
     """
-    if type(message) is not dict and not isinstance(message, Mapping):
-        raise InvalidEvent(f"an event is a dict with a 'type', not {type(message).__name__}")
+    if type(message) is not dict:
+        if not isinstance(message, Mapping):
+            raise InvalidEvent(f"an event is a dict with a 'type', not {type(message).__name__}")
+        message = dict(message)
     if "type" not in message:
         raise InvalidEvent("the event has no 'type', the name of the handler that receives it")
     handler_name(message["type"])

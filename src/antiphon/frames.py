@@ -87,13 +87,12 @@ class Assembler:
     fragment is kept.
     """
 
-    __slots__ = ("_decoder", "_fragments", "_opcode", "_size", "limit")
+    __slots__ = ("_decoder", "_message", "_opcode", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._opcode = 0
-        self._fragments: list[bytes] = []
-        self._size = 0
+        self._message = bytearray()  # not a list: a fragment may be one byte
         self._decoder: codecs.IncrementalDecoder | None = None
 
     def feed(self, opcode: int, fin: bool, payload: bytes) -> tuple[int, bytes] | None:
@@ -109,11 +108,10 @@ class Assembler:
         else:
             self._opcode = opcode
             self._decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT else None
-        self._size += len(payload)
-        if self._size > self.limit:
+        if len(self._message) + len(payload) > self.limit:
             raise ProtocolViolation(codes.MESSAGE_TOO_BIG, f"message over {self.limit} bytes")
         self._check_text(fin, payload)
-        self._fragments.append(payload)
+        self._message += payload
         return self._finish() if fin else None
 
     def _check_text(self, fin: bool, payload: bytes) -> None:
@@ -124,7 +122,7 @@ class Assembler:
                 raise ProtocolViolation(codes.INVALID_DATA, codes.default_reason(codes.INVALID_DATA)) from None
 
     def _finish(self) -> tuple[int, bytes]:
-        message = self._opcode, b"".join(self._fragments)
-        self._opcode, self._size, self._decoder = 0, 0, None
-        self._fragments.clear()
+        message = self._opcode, bytes(self._message)
+        self._opcode, self._decoder = 0, None
+        self._message.clear()
         return message

@@ -9,6 +9,7 @@ Laws:
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ def _plain(value: Any) -> Any:
         return float(value)
     if type(value).__name__ == "__proxy__":  # django.utils.functional.lazy
         return str(value)
-    raise NotImplementedError
+    raise NotImplementedError(f"{type(value).__qualname__} is no type that JSON has")
 
 
 _decode = msgspec.json.Decoder().decode
@@ -45,7 +46,8 @@ _encode = msgspec.json.Encoder(enc_hook=_plain).encode
 def encode(content: Any) -> bytes:
     """Return ``content`` as JSON in UTF-8.
 
-    Takes what ``json.dumps`` takes, and dates, UUIDs, decimals, dataclasses. Raises ``NotEncodable``.
+    Takes what ``json.dumps`` takes, and dates, UUIDs, decimals, dataclasses. A number or bool as a key becomes text:
+    ``1`` and ``True`` are ``"1"``. Raises ``NotEncodable``.
     """
     try:
         return _encode(content)
@@ -54,11 +56,22 @@ def encode(content: Any) -> bytes:
 
 
 def _encode_slowly(content: Any, error: BaseException) -> bytes:
-    """Try what only the standard library takes: keys that are None or a bool, lone surrogates (escaped)."""
+    """Try what only the standard library takes: None as a key, half of a surrogate pair (escaped)."""
     try:
-        return json.dumps(content, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError):
+        return json.dumps(_finite(content), allow_nan=False, default=_plain).encode()
+    except (TypeError, ValueError, NotImplementedError, RecursionError):
         raise NotEncodable(f"this content is not JSON: {str(error) or type(error).__name__}") from error
+
+
+def _finite(content: Any) -> Any:
+    """Return ``content`` with None for what is no number, as the fast way writes it."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return content
 
 
 def decode(payload: bytes, max_depth: int) -> Any:
