@@ -13,6 +13,7 @@ from uvicorn.config import LOGGING_CONFIG
 
 import antiphon
 from antiphon import config as configuration
+from antiphon.engines import open_engine
 from antiphon.exceptions import ConfigurationError
 
 __all__ = ["main", "serve", "server_options"]
@@ -58,6 +59,7 @@ def serve(application: str, *, app_dir: str, engine: str | None, **options: Any)
         os.environ[_OPTIONS["engine"].environment] = engine  # the workers read it from there
     try:
         config = configuration.load(environment=os.environ)
+        open_engine(config.engine)  # only to know now, not with the first connection, that there is such an engine
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
     engine_was_chosen = _OPTIONS["engine"].environment in os.environ

@@ -65,7 +65,7 @@ def check_close_code(code: object) -> int:
     if isinstance(code, int) and (code in _SENDABLE or 3000 <= code <= 4999):
         return code
     raise InvalidCloseCode(
-        f"close code {code!r} can't be sent: use 1000–1003, 1007–1014 or 3000–4999; 4000–4999 are yours"
+        f"close code {code!r} can't be sent: use 1000, 1001, 1002, 1003, 1007–1014 or 3000–4999; 4000–4999 are yours"
     )
 
 

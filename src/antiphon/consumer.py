@@ -98,8 +98,8 @@ class AsyncWebsocketConsumer:
             self._connection.send_binary(bytes(bytes_data))
         else:
             raise UsageError("send() takes text_data or bytes_data")
-        if close is not False:
-            await self.close(None if close is True else close)
+        if close:
+            await self.close(close)
 
     async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
         """Close the connection with ``code`` (1000 if not given) and ``reason`` (words for the code if not given).
@@ -164,7 +164,7 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
 
     async def send_json(self, content: Any, close: bool | int = False) -> None:
         """Send ``content`` as JSON; then close if ``close`` says so, see ``send``. Raises ``NotEncodable``."""
-        if self._sends_plainly and close is False:
+        if self._sends_plainly and not close:
             self._connection.send_text(plain.encode(content))
         else:
             await self.send(text_data=await self.encode_json(content), close=close)

@@ -70,7 +70,7 @@ class ChannelLayer:
         hub = self._app.hub
         if hub is None:
             return await self._at_home(self.group_send, group, message)
-        if group not in hub.groups:
+        if type(group) is not str or group not in hub.groups:
             check_group_name(group)
         event = self._event(message)
         hub.counters.events += 1
@@ -95,10 +95,11 @@ class ChannelLayer:
         hub = self._app.hub
         if hub is None:
             return await self._at_home(self.publish, group, content)
-        if group not in hub.groups:
+        if type(group) is not str or group not in hub.groups:
             check_group_name(group)
+        data = plain.encode(content)
         hub.counters.publications += 1
-        return await hub.engine.publish(group, plain.encode(content))
+        return await hub.engine.publish(group, data)
 
     def _event(self, message: Mapping[str, Any]) -> Event:
         try:

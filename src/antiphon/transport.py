@@ -223,6 +223,7 @@ class ASGITransport:
         self._close_timeout = close_timeout
         self._close: dict[str, Any] | None = None
         self._answered = False
+        self._accepted = False
         self._connection: Connection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -243,7 +244,10 @@ class ASGITransport:
         """Accept by ASGI's event and begin to receive."""
         self._answered = True
         await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+        self._accepted = True
         self.listen()
+        if self._outbox:
+            self._start_writer()
 
     async def refuse(self, status: int) -> None:
         """Refuse by ASGI's events."""
@@ -261,7 +265,8 @@ class ASGITransport:
         if not self._outbox.put(chunk, MESSAGES.size(chunk)):
             dropped = self._outbox.clear() + MESSAGES.size(chunk)
             self.connection.client_is_slow(dropped)
-        self._start_writer()
+        if self._accepted:
+            self._start_writer()
 
     def drop(self, chunk: Chunk) -> None:
         """Do nothing; the connection is over."""
@@ -315,6 +320,13 @@ class ASGITransport:
             await self._send({**close, "code": close["code"] + 3000})
 
     async def _read(self) -> None:
+        try:
+            await self._receive_all()
+        except Exception:
+            logger.exception("%s: the server's receive() failed", self.connection)
+            self.connection.lost(codes.ABNORMAL)
+
+    async def _receive_all(self) -> None:
         connection = self.connection
         while True:
             event = await self._receive()

@@ -1,12 +1,13 @@
 """Pings for all connections of a process: one timer, not one per connection.
 
-Every connection is pinged once per interval; one that has not answered when its next turn comes, but at least
-``timeout`` later, is closed. The connections are spread over the interval, so that no tick pings them all.
+Every connection is pinged once per interval, unless its last ping is still unanswered; one that has not answered within
+``timeout`` is closed. The connections are spread over the interval, so that no tick pings them all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Protocol
 
 __all__ = ["Keepalive", "Pinged"]
@@ -18,14 +19,15 @@ SLOTS = 20
 class Pinged(Protocol):
     """A connection as the keepalive sees it."""
 
-    awaits_pong: bool
+    awaits_pong: int
+    """0 where no ping is unanswered; else 1, and 1 more for each interval that has passed since the ping."""
 
     @property
     def is_closing(self) -> bool:
         """Tell whether pinging is over."""
 
     def ping(self) -> None:
-        """Send a ping and note that a pong is awaited."""
+        """Send a ping and set ``awaits_pong`` to 1."""
 
     def ping_unanswered(self) -> None:
         """End the connection: its ping was not answered."""
@@ -37,9 +39,8 @@ class Keepalive:
     def __init__(self, interval: float, timeout: float | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._step = interval / SLOTS
-        # A ping is judged in the first step behind its timeout, a whole interval at the latest.
-        self._patience = SLOTS if timeout is None else min(SLOTS, max(1, round(timeout / self._step)))
-        self._closes = timeout is not None
+        # A ping is judged this many whole intervals and steps after it was sent.
+        self._patience = None if timeout is None else divmod(max(1, math.ceil(timeout / self._step)), SLOTS)
         self._slots: list[set[Pinged]] = [set() for _ in range(SLOTS)]
         self._position = 0
         self._newest = 0
@@ -59,11 +60,15 @@ class Keepalive:
 
     def _tick(self) -> None:
         self._position = (self._position + 1) % SLOTS
-        if self._closes:
-            for connection in list(self._slots[(self._position - self._patience) % SLOTS]):
-                if connection.awaits_pong and not connection.is_closing:
-                    connection.ping_unanswered()
         for connection in self._slots[self._position]:
-            connection.ping()
+            if connection.awaits_pong:
+                connection.awaits_pong += 1
+            else:
+                connection.ping()
+        if self._patience is not None:
+            intervals, steps = self._patience
+            for connection in list(self._slots[(self._position - steps) % SLOTS]):
+                if connection.awaits_pong > intervals and not connection.is_closing:
+                    connection.ping_unanswered()
         waiting = any(self._slots)
         self._timer = self._loop.call_later(self._step, self._tick) if waiting else None

@@ -85,7 +85,7 @@ class Link(WSListener):
     ) -> None:
         self.context = context
         self.max_message_size = max_message_size
-        self.awaits_pong = False
+        self.awaits_pong = 0
         self.write: Callable[[bytes], None] = _unopened
         self._owner = owner
         self._receiver: Receiver = owner
@@ -147,7 +147,7 @@ class Link(WSListener):
     def ping(self) -> None:
         """Write a ping frame; ``awaits_pong`` until the client answers."""
         if not self.is_closing:
-            self.awaits_pong = True
+            self.awaits_pong = 1
             self.write(_PING)
 
     def ping_unanswered(self) -> None:
@@ -203,7 +203,7 @@ class Link(WSListener):
         elif kind is _CLOSE:
             self._client_closes(frame.get_payload_as_bytes())
         elif kind is _PONG:
-            self.awaits_pong = False
+            self.awaits_pong = 0
         elif kind in _OPCODES:
             self._assemble(_OPCODES[kind], bool(frame.fin), frame.get_payload_as_bytes())
 
@@ -253,7 +253,7 @@ class Link(WSListener):
         if opcode == frames.CLOSE:
             self._client_closes(payload)
         elif opcode == frames.PONG:
-            self.awaits_pong = False
+            self.awaits_pong = 0
         elif not self._close_sent:
             self.write(frames.frame(frames.PONG, payload))
 

@@ -293,9 +293,10 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Answer the handshake with an HTTP response, which ends the connection."""
+        answer = handshake.response(status, [*self._server_state.default_headers, *headers], body)
         self._closed = True
         if not self._transport.is_closing():
-            self._transport.write(handshake.response(status, [*self._server_state.default_headers, *headers], body))
+            self._transport.write(answer)
             self._transport.close()
         self.lost(codes.ABNORMAL)
 
