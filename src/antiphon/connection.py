@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from antiphon import codes
 from antiphon.config import Config
 from antiphon.exceptions import AcceptConnection, ClientError, DenyConnection, NotAccepted, StopConsumer, UsageError
+from antiphon.fanout import NO_DESCRIPTOR
 from antiphon.formats import Chunk, Format
 from antiphon.hub import Hub
 from antiphon.lifecycle import Happening, State, next_state
@@ -73,6 +74,7 @@ class Connection:
         "_transport",
         "channel_name",
         "consumer_class",
+        "descriptor",
         "format",
         "mailbox",
         "memberships",
@@ -93,6 +95,8 @@ class Connection:
         """Chunks of this tick, in order; the hub joins and writes them."""
         self.write: Callable[[Chunk], None] = transport.write
         """Hands a chunk to the transport; the hub calls it once per tick. Transports replace it while they are full."""
+        self.descriptor = NO_DESCRIPTOR
+        """The socket, while it may be written directly (``fanout``); set by ``write_by``."""
         self.mailbox = Mailbox(
             consumer,
             self,
@@ -171,7 +175,7 @@ class Connection:
             self._hub.flush(self)
             self._hub.remove(self)
             self._transport.close(code, codes.fit_reason(reason or codes.default_reason(code)))
-            self.write = self._transport.drop
+            self.write_by(self._transport.drop)
             self._drop_turns()
 
     def drain(self, code: int) -> None:
@@ -186,7 +190,7 @@ class Connection:
         was_open = self.state is State.OPEN
         if self._move(Happening.LOST) is None:
             return
-        self.write = self._transport.drop
+        self.write_by(self._transport.drop)
         self.pending = []
         if was_open:
             self._close_code = code
@@ -367,6 +371,14 @@ class Connection:
         self._hub.counters.sends_after_close += 1
 
     # What the transport tells
+
+    def write_by(self, write: Callable[[Chunk], None], descriptor: int = NO_DESCRIPTOR) -> None:
+        """Hand chunks to ``write`` from now on; ``descriptor`` is a socket with room that nothing waits in front of."""
+        self.write = write
+        if descriptor != self.descriptor:
+            self.descriptor = descriptor
+            for cohort in self.memberships.values():
+                cohort.changed()
 
     def client_is_slow(self, dropped: int) -> None:
         """Close the connection: its client does not read and its outbox is full."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from antiphon.fanout import Targets
 from antiphon.formats import Chunk, Format
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ __all__ = ["Cohort", "Group"]
 class Cohort:
     """The members of one group that get the same bytes."""
 
-    __slots__ = ("_caught_up", "consumer_class", "format", "members", "pending")
+    __slots__ = ("_caught_up", "_targets", "consumer_class", "format", "members", "pending")
 
     def __init__(self, consumer_class: type, format: Format) -> None:
         self.consumer_class = consumer_class
@@ -33,6 +34,7 @@ class Cohort:
         self.members: dict[Connection, None] = {}
         self.pending: list[Chunk] = []
         self._caught_up: dict[Connection, int] = {}
+        self._targets: Targets | None = None
 
     def catch_up(self, member: Connection) -> None:
         """Give ``member`` what is pending now, because it is about to get a chunk of its own."""
@@ -47,27 +49,37 @@ class Cohort:
         for member, chunk in self._shares():
             member.enqueue(chunk)
 
-    def flush(self) -> int:
+    def flush(self, others_are_dirty: bool) -> int:
         """Write what is pending to every member, or put it behind what a member has pending itself.
 
-        Return how many members could not be written to, because they are gone.
+        ``others_are_dirty`` tells whether any connection has something pending of its own. Return how many members
+        could not be written to because they are gone.
         """
         if self._caught_up:
             self.settle()
             return 0
-        gone = 0
         pending, self.pending = self.pending, []
-        if pending:
-            chunk = self.format.join(pending)
-            for member in self.members:
-                if member.pending:
-                    member.pending.append(chunk)
-                else:
-                    try:
-                        member.write(chunk)
-                    except RuntimeError:  # the loop's transport is closed; its connection_lost is on the way
-                        gone += 1
-        return gone
+        if not pending:
+            return 0
+        chunk = self.format.join(pending)
+        if others_are_dirty:
+            return self._write_behind(chunk)
+        if self._targets is None:
+            self._targets = Targets(self.members)
+        return self._targets.write(chunk)
+
+    def _write_behind(self, chunk: Chunk) -> int:
+        clean = []
+        for member in self.members:
+            if member.pending:
+                member.pending.append(chunk)
+            else:
+                clean.append(member)
+        return Targets(clean).write(chunk)
+
+    def changed(self) -> None:
+        """Note that a member came or went, or is written to in another way than before."""
+        self._targets = None
 
     def _shares(self) -> list[tuple[Connection, Chunk]]:
         """Return what each member has still to get, and forget what was pending."""
@@ -107,6 +119,7 @@ class Group:
         if cohort is None:
             cohort = self.cohorts[key] = Cohort(*key)
         cohort.members[member] = None
+        cohort.changed()
         return cohort
 
     def remove(self, member: Connection) -> None:
@@ -115,5 +128,6 @@ class Group:
         cohort = self.cohorts.get(key)
         if cohort is not None:
             cohort.members.pop(member, None)
+            cohort.changed()
             if not cohort.members:
                 del self.cohorts[key]

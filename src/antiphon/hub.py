@@ -27,6 +27,7 @@ from antiphon.counters import Counters
 from antiphon.engines.base import Engine
 from antiphon.events import Handler, find_handler
 from antiphon.exceptions import InvalidEvent, LimitExceeded
+from antiphon.fanout import Targets
 from antiphon.group import Cohort, Group
 from antiphon.types import Event, Publication, Turn
 from antiphon.wire import plain
@@ -228,18 +229,28 @@ class Hub:
         group, self.open_group = self.open_group, None
         if group is not None:
             for cohort in group.cohorts.values():
-                self.counters.sends_after_close += cohort.flush()
+                self.counters.sends_after_close += cohort.flush(bool(self._dirty))
         dirty, self._dirty = self._dirty, []
+        # Members of a group mostly have the same chunks pending: join them once, and write them all at once.
+        alike: list[Connection] = []
         previous: list[Any] = []
-        joined: Any = None
         for connection in dirty:
             pending, connection.pending = connection.pending, []
-            # Members of a group mostly have the same chunks pending: join them once and share the result.
-            if not pending:
-                continue  # it was closed, and what it had pending was written then
             if pending != previous:
-                previous, joined = pending, connection.format.join(pending)
-            self._write(connection, joined)
+                self._write_alike(alike, previous)
+                alike, previous = [], pending
+            if pending:  # else it was closed, and what it had pending was written then
+                alike.append(connection)
+        self._write_alike(alike, previous)
+
+    def _write_alike(self, connections: list[Connection], pending: list[Any]) -> None:
+        """Write the same chunks to all of ``connections``."""
+        if connections:
+            chunk = connections[0].format.join(pending)
+            if len(connections) == 1:
+                self._write(connections[0], chunk)
+            else:
+                self.counters.sends_after_close += Targets(connections).write(chunk)
 
     def _write(self, connection: Connection, chunk: Any) -> None:
         try:

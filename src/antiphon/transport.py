@@ -41,7 +41,14 @@ class Link(Protocol):
 
     @property
     def write(self) -> Callable[[bytes], None]:
-        """Return the function that writes bytes to the socket; call it after the connection was accepted."""
+        """Return the function that writes bytes to the socket; call it after the connection was accepted.
+
+        It calls ``pause_writing`` before it returns where the socket did not take everything.
+        """
+
+    @property
+    def descriptor(self) -> int:
+        """Return the socket's file descriptor where plain bytes may be sent to it, else ``NO_DESCRIPTOR``."""
 
     def close(self, code: int, reason: bytes) -> None:
         """Write a close frame and end the connection when the client has answered it, or after a timeout."""
@@ -194,13 +201,15 @@ class DirectTransport:
     def pause_writing(self) -> None:
         """Keep chunks in the outbox until ``resume_writing``; the link calls it when the socket's buffer is full."""
         if not self._closed:
-            self.connection.write = self.write
+            self.connection.write_by(self.write)
 
     def resume_writing(self) -> None:
         """Write what waits and go back to the socket."""
         if not self._closed:
-            self.connection.write = self._link.write
+            self.connection.write_by(self._link.write)
             self._write_out()
+            if self.connection.write != self.write:
+                self.connection.write_by(self._link.write, self._link.descriptor)
 
     def _write_out(self) -> None:
         """Hand the socket what waits, until it is full again."""

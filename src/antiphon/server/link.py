@@ -22,6 +22,7 @@ from typing import Protocol
 from picows.picows import WSCloseHandshake, WSCloseInfo, WSFrame, WSListener, WSMsgType, WSTransport
 
 from antiphon import codes, frames
+from antiphon.fanout import NO_DESCRIPTOR
 from antiphon.server import frameparser
 from antiphon.transport import DirectTransport
 
@@ -76,6 +77,7 @@ class Link(WSListener):
         "_told",
         "awaits_pong",
         "context",
+        "descriptor",
         "max_message_size",
         "write",
     )
@@ -86,6 +88,7 @@ class Link(WSListener):
         self.context = context
         self.max_message_size = max_message_size
         self.awaits_pong = 0
+        self.descriptor = NO_DESCRIPTOR
         self.write: Callable[[bytes], None] = _unopened
         self._owner = owner
         self._receiver: Receiver = owner
@@ -162,6 +165,10 @@ class Link(WSListener):
         self.write = socket.write
         if self._direct is not None:
             self._receiver = self._direct.connection
+            # Whatever the socket does not take at once makes it pause: the descriptor is then left alone.
+            socket.set_write_buffer_limits(high=0)
+            if socket.get_extra_info("sslcontext") is None:
+                self.descriptor = socket.get_extra_info("socket").fileno()
 
     def data_received(self, data: bytes) -> None:
         """Take the first bytes of the client: a control frame, or the reason to have a parser from now on."""
@@ -184,6 +191,7 @@ class Link(WSListener):
             self._receiver = self._direct.connection  # also where it was lost before it was accepted
         self._tell(self._close_sent or code, reason)
         self.write = _unopened
+        self.descriptor = NO_DESCRIPTOR
         self._socket = None
         self._owner.link_ended()
 
