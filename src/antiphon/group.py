@@ -101,13 +101,15 @@ class Cohort:
 class Group:
     """One group and its cohorts in this process."""
 
-    __slots__ = ("cohorts", "name", "subscribing")
+    __slots__ = ("cohorts", "name", "subscribing", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.cohorts: dict[tuple[type, Format], Cohort] = {}
         self.subscribing: asyncio.Future[None] | None = None
         """Done when the engine knows of this process's interest; None from then on."""
+        self.waiting = 0
+        """How many wait for that."""
 
     def __len__(self) -> int:
         return sum(len(cohort.members) for cohort in self.cohorts.values())

@@ -105,7 +105,7 @@ class Hub:
                 self._subscribe(group)
             if group.subscribing is None:
                 break
-            await asyncio.shield(group.subscribing)  # then look again: others have joined and left meanwhile
+            await self._wait_for_engine(group, group.subscribing)  # and look again: others came and went meanwhile
         if connection.channel_name not in self._connections:
             self._drop_if_empty(group)
             return
@@ -126,6 +126,17 @@ class Hub:
             group.remove(connection)
             self._drop_if_empty(group)
 
+    async def _wait_for_engine(self, group: Group, subscribing: asyncio.Future[None]) -> None:
+        group.waiting += 1
+        try:
+            await asyncio.shield(subscribing)
+        except BaseException:
+            if group.waiting == 1 and subscribing.done():
+                self._drop_if_empty(group)
+            raise
+        finally:
+            group.waiting -= 1
+
     def _subscribe(self, group: Group) -> None:
         """Tell the engine of this process's interest, in a task of the hub's: who joins may be cancelled."""
         subscribing = _start(self.loop, self.engine.subscribe(group.name))
@@ -138,6 +149,8 @@ class Hub:
         group.subscribing = None
         if (done.cancelled() or done.exception() is not None) and self.groups.get(group.name) is group:
             del self.groups[group.name]
+        elif not group.waiting:
+            self._drop_if_empty(group)
 
     def _drop_if_empty(self, group: Group) -> None:
         if not group.cohorts and group.subscribing is None and self.groups.get(group.name) is group:

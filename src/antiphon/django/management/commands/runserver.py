@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import ArgumentParser
 from typing import Any
@@ -73,7 +74,8 @@ class Command(Runserver):
             **{**server_options("info"), "timeout_graceful_shutdown": 2},
         )
         # Where autoreload runs this in a thread, signals are Django's: uvicorn takes them in the main thread only.
-        uvicorn.Server(config).run()
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one ends it
+            uvicorn.Server(config).run()
 
 
 class _Static(ASGIStaticFilesHandler):
