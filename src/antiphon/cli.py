@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ def serve(application: str, *, app_dir: str, engine: str | None, **options: Any)
         )
     sys.path.insert(0, str(Path(app_dir).resolve()))
     options = {name: value for name, value in options.items() if value is not None}
+    # uvicorn stops in good order on SIGTERM and then raises it again: let that be an end like any other.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         uvicorn.run(application, app_dir=app_dir, **server_options(options["log_level"]), **options)
     except KeyboardInterrupt:  # a second Ctrl-C; the first one ends run() in good order
