@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -32,6 +33,10 @@ _REQUEST = (
 )
 
 
+#: Takes the close code and the reason.
+FaultListener = Callable[[int, str], None]
+
+
 class _NoAnswer(WSUpgradeResponse):
     """The answer to the request of ours: nothing. One object serves all connections."""
 
@@ -48,10 +53,16 @@ class _NoAnswer(WSUpgradeResponse):
 
 
 class _Log:
-    """picows' logger: it tells each connection at INFO and each fault of a client at ERROR; here both are debugging.
+    """picows' logger. It tells each connection at INFO, which is too much, and each fault of the client at ERROR, just
+    before it writes a close frame: that is passed on to the listener, who would hear of it when the socket is closed.
 
     It is no ``logging.Logger`` on purpose: picows would make one more for each connection.
     """
+
+    __slots__ = ("_told",)
+
+    def __init__(self, told: FaultListener) -> None:
+        self._told = told
 
     def isEnabledFor(self, level: int) -> bool:
         return False
@@ -64,24 +75,32 @@ class _Log:
     def warning(self, message: str, *args: object) -> None:
         logger.debug(message, *args)
 
-    error = warning
+    def error(self, message: str, *args: Any) -> None:
+        logger.debug(message, *args)
+        if message.startswith("WS parser error"):
+            code, reason = args[0]
+            self._told(getattr(code, "value", code), reason)
 
     def exception(self, message: str, *args: object) -> None:
         logger.exception(message, *args)
 
 
 _no_answer = _NoAnswer()
-_log = _Log()
 
 
-def open_parser(transport: asyncio.Transport, listener: WSListener, max_frame_size: int) -> WSProtocol:
-    """Return a protocol that reads frames from ``transport`` and tells ``listener``; ``on_ws_connected`` was called."""
+def open_parser(
+    transport: asyncio.Transport, listener: WSListener, max_frame_size: int, fault: FaultListener
+) -> WSProtocol:
+    """Return a protocol that reads frames from ``transport`` and tells ``listener``.
+
+    ``fault`` is told code and reason when the parser finds a fault of the client, before it writes its close frame.
+    """
     parser = WSProtocol(
         None,
         None,
         False,
         lambda request: WSUpgradeResponseWithListener(_no_answer, listener),
-        _log,
+        _Log(fault),
         True,
         None,
         False,

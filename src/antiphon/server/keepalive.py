@@ -7,10 +7,14 @@ Every connection is pinged once per interval, unless its last ping is still unan
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["Keepalive", "Pinged"]
+
+logger = logging.getLogger("antiphon.server")
 
 #: Into how many parts an interval is cut.
 SLOTS = 20
@@ -60,15 +64,23 @@ class Keepalive:
 
     def _tick(self) -> None:
         self._position = (self._position + 1) % SLOTS
-        for connection in self._slots[self._position]:
+        for connection in list(self._slots[self._position]):
             if connection.awaits_pong:
                 connection.awaits_pong += 1
             else:
-                connection.ping()
+                _guarded(connection.ping)
         if self._patience is not None:
             intervals, steps = self._patience
             for connection in list(self._slots[(self._position - steps) % SLOTS]):
                 if connection.awaits_pong > intervals and not connection.is_closing:
-                    connection.ping_unanswered()
+                    _guarded(connection.ping_unanswered)
         waiting = any(self._slots)
         self._timer = self._loop.call_later(self._step, self._tick) if waiting else None
+
+
+def _guarded(call: Callable[[], None]) -> None:
+    """Call, and let no connection that fails cost the others their pings."""
+    try:
+        call()
+    except Exception:
+        logger.debug("a connection could not be pinged or ended; it is gone already", exc_info=True)

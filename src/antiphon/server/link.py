@@ -19,7 +19,7 @@ import contextvars
 from collections.abc import Callable
 from typing import Protocol
 
-from picows.picows import WSCloseHandshake, WSCloseInfo, WSFrame, WSListener, WSMsgType, WSTransport
+from picows.picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from antiphon import codes, frames
 from antiphon.fanout import NO_DESCRIPTOR
@@ -50,7 +50,7 @@ class Receiver(Protocol):
 
 
 class Owner(Receiver, Protocol):
-    """The protocol class of a link; it takes the messages where no consumer does."""
+    """The protocol class of a link, an ``asyncio.Protocol``; it takes the messages where no consumer does."""
 
     def link_ended(self) -> None:
         """The link's socket is closed."""
@@ -71,6 +71,7 @@ class Link(WSListener):
         "_close_timeout",
         "_close_timer",
         "_direct",
+        "_faulty",
         "_owner",
         "_receiver",
         "_socket",
@@ -96,6 +97,7 @@ class Link(WSListener):
         self._assembler: frames.Assembler | None = None
         self._socket: asyncio.Transport | None = None
         self._close_sent = 0
+        self._faulty = False
         self._close_timeout = close_timeout
         self._close_timer: asyncio.TimerHandle | None = None
         self._told = False
@@ -172,13 +174,13 @@ class Link(WSListener):
 
     def data_received(self, data: bytes) -> None:
         """Take the first bytes of the client: a control frame, or the reason to have a parser from now on."""
-        if self._socket is None or self._socket.is_closing():
+        if self._socket is None or self._socket.is_closing() or self._faulty:
             return
         control = frames.lone_control_frame(data)
         if control is not None:
             self._take_control(*control)
             return
-        parser = frameparser.open_parser(self._socket, self, self.max_message_size)
+        parser = frameparser.open_parser(self._socket, self, self.max_message_size, self._parser_fault)
         self._socket.set_protocol(parser)
         frameparser.feed(parser, data)
 
@@ -217,12 +219,7 @@ class Link(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Tell that the connection is over."""
-        closing: WSCloseHandshake | None = transport.close_handshake
-        sent: WSCloseInfo | None = closing.sent if closing is not None else None
-        if sent is not None:  # picows found a fault in the protocol and closed
-            self.lost(sent.code.value, sent.reason)
-        else:
-            self.lost(codes.ABNORMAL)
+        self.lost(codes.ABNORMAL)
 
     def pause_writing(self) -> None:
         """Tell that the socket's buffer is full."""
@@ -282,6 +279,16 @@ class Link(WSListener):
         self._tell(code, reason)
         if self._socket is not None:
             self._socket.close()
+
+    def _parser_fault(self, code: int, reason: str) -> None:
+        """Let picows close: it writes a close frame next and ends the socket soon; what comes until then is dropped."""
+        if self._socket is None:
+            return
+        self._faulty = True
+        self._close_sent = self._close_sent or code
+        self._tell(code, reason)
+        self.write = _unopened
+        self._socket.set_protocol(self._owner)  # type: ignore[arg-type]
 
     def _tell(self, code: int, reason: str = "") -> None:
         if not self._told:
