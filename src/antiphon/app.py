@@ -111,7 +111,12 @@ class App:
         link = scope.get("extensions", {}).get("antiphon")
         if link is not None:
             return DirectTransport(
-                link, scope, send, outbox_limit=config.outbox_limit, max_message_size=config.max_message_size
+                link,
+                scope,
+                send,
+                outbox_limit=config.outbox_limit,
+                max_message_size=config.max_message_size,
+                close_timeout=config.close_timeout,
             )
         return ASGITransport(scope, receive, send, outbox_limit=config.outbox_limit, close_timeout=config.close_timeout)
 

@@ -45,6 +45,16 @@ def main() -> None:
 @click.option("--forwarded-allow-ips", default=None, help="Proxies to trust, separated by commas.")
 @click.option("--root-path", default="", help="Path that the application is mounted at by a proxy.")
 @click.option(
+    "--ws-ping-interval", default=20.0, show_default=True, help="Seconds between pings of a connection; 0 for none."
+)
+@click.option("--ws-ping-timeout", default=20.0, show_default=True, help="Seconds that a client may take to answer.")
+@click.option(
+    "--timeout-graceful-shutdown",
+    default=10,
+    show_default=True,
+    help="Seconds that connections and handlers may take when the server stops.",
+)
+@click.option(
     "--log-level",
     default="info",
     show_default=True,
@@ -84,8 +94,6 @@ def server_options(log_level: str = "info") -> dict[str, Any]:
     """Return what ``uvicorn.run`` needs to serve with antiphon's protocol class."""
     return {
         "ws": "antiphon.server:WebSocketProtocol",
-        "ws_max_size": configuration.load(environment=os.environ).max_message_size,
-        "timeout_graceful_shutdown": 10,
         "log_config": _log_config(log_level),
     }
 

@@ -50,7 +50,12 @@ CLOSE_CODES: dict[int, CloseCode] = {
         CloseCode(INVALID_DATA, "text that is not UTF-8", "the server (RFC 6455 §8.1)", False),
         CloseCode(POLICY_VIOLATION, "policy violation", "the application", False),
         CloseCode(MESSAGE_TOO_BIG, "message too big", "the server, over max_message_size", False),
-        CloseCode(INTERNAL_ERROR, "the application failed", "the server, for an exception in a handler", True),
+        CloseCode(
+            INTERNAL_ERROR,
+            "the application failed",
+            "the server, for an exception in a handler or a ping without an answer",
+            True,
+        ),
         CloseCode(SERVICE_RESTART, "the server restarts, come back", "the server when it stops", True),
         CloseCode(TRY_AGAIN_LATER, "too slow, come back later", "the server, for a client or consumer that lags", True),
     )

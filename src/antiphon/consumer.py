@@ -122,6 +122,11 @@ class AsyncWebsocketConsumer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI 3)."""
+        if scope["type"] == "http":
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"upgrade", b"websocket")]
+            await send({"type": "http.response.start", "status": 426, "headers": headers})
+            await send({"type": "http.response.body", "body": b"This is a WebSocket."})
+            return
         if scope["type"] != "websocket":
             raise UsageError(f"{type(self).__qualname__} serves WebSockets; this is a {scope['type']!r} scope")
         event = await receive()

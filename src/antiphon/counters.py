@@ -12,12 +12,17 @@ class Counters:
     """Numbers of one process since it started; ``antiphon.stats()`` reads them."""
 
     connections_accepted: int = 0
+    """Connections that were opened by ``accept()``."""
     connections_refused: int = 0
+    """Connections that were refused: by ``close()``, by an exception in ``connect()``, or because nobody decided."""
     connections_closed: int = 0
+    """Accepted connections whose consumer has finished."""
     joins_refused: int = 0
     """``group_add`` for a connection that is closed, refused or unknown."""
     publications: int = 0
+    """Publications of this process."""
     events: int = 0
+    """Calls of ``group_send`` and ``send`` in this process."""
     events_refused: int = 0
     """Events whose ``type`` no handler may receive; the sender got an exception."""
     events_unhandled: int = 0
@@ -27,7 +32,7 @@ class Counters:
     client_errors: int = 0
     """Bad frames that were answered with an error frame."""
     handler_errors: int = 0
-    """Exceptions in the application's code; each closed one connection with 1011."""
+    """Exceptions in the application's code. In a handler they close the connection with 1011."""
     usage_errors: int = 0
     """Calls of the application that were ignored with a line in the log, such as accept() after close()."""
     dropped_turns: int = 0

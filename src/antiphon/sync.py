@@ -15,6 +15,8 @@ one is run for the call.
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 from asyncio import _get_running_loop
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
@@ -27,6 +29,8 @@ from antiphon.types import Position
 __all__ = ["group_send", "publish", "send"]
 
 Result = TypeVar("Result")
+
+logger = logging.getLogger("antiphon.sync")
 
 
 def publish(group: str, content: Any) -> Position:
@@ -44,11 +48,22 @@ def send(channel: str, message: Mapping[str, Any]) -> None:
     _run(api.send(channel, message))
 
 
+@functools.cache
+def _warn_alone() -> None:
+    """Say once that nobody is here to hear."""
+    if current_app().config.engine.startswith("memory:"):
+        logger.warning(
+            "antiphon.sync was called in a process without connections, and the memory engine reaches its own process "
+            "only: nobody hears of this. Call it in the server's process, or choose an engine that processes share."
+        )
+
+
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
     if _get_running_loop() is not None:
         work.close()
         raise UsageError("antiphon.sync was called from async code: await the coroutine of the same name in antiphon")
     hub = current_app().running_hub
     if hub is None:
+        _warn_alone()
         return asyncio.run(work)
     return asyncio.run_coroutine_threadsafe(work, hub.loop).result()

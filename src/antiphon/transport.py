@@ -36,7 +36,7 @@ class Link(Protocol):
     context: contextvars.Context
     """The context that the application's task runs in."""
 
-    def claim(self, transport: DirectTransport, max_message_size: int) -> None:
+    def claim(self, transport: DirectTransport, *, max_message_size: int, close_timeout: float) -> None:
         """Let ``transport`` have the messages, not ``receive``; call it before the connection is accepted."""
 
     @property
@@ -132,7 +132,16 @@ class DirectTransport:
 
     format: Format = FRAMES
 
-    def __init__(self, link: Link, scope: Scope, send: Send, *, outbox_limit: int, max_message_size: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        scope: Scope,
+        send: Send,
+        *,
+        outbox_limit: int,
+        max_message_size: int,
+        close_timeout: float,
+    ) -> None:
         self.context: contextvars.Context | None = link.context
         self._link = link
         self._scope = scope
@@ -142,7 +151,7 @@ class DirectTransport:
         self._answered = False
         self._closed = False
         self._connection: Connection | None = None
-        link.claim(self, max_message_size)
+        link.claim(self, max_message_size=max_message_size, close_timeout=close_timeout)
 
     def attach(self, connection: Connection) -> None:
         """Remember whom to tell."""

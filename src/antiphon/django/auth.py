@@ -23,8 +23,6 @@ from channels.db import database_sync_to_async
 from channels.sessions import CookieMiddleware, SessionMiddleware
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
-from django.contrib.auth.backends import ModelBackend
-from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -82,6 +80,8 @@ def users_of(scopes: list[Scope]) -> list[Any]:
     from django.contrib.auth.models import AnonymousUser  # a model: importable once Django is set up
 
     sessions = [getattr(scope["session"], "_wrapped", scope["session"]) for scope in scopes]
+    from django.contrib.sessions.backends.db import SessionStore
+
     _load_together([session for session in sessions if type(session) is SessionStore])
     known = _users_together(sessions)
     users: list[Any] = []
@@ -98,7 +98,7 @@ def _load_together(stores: list[Any]) -> None:
     wanted = {store.session_key for store in stores if store.session_key and not hasattr(store, "_session_cache")}
     if not wanted:
         return
-    rows = SessionStore.get_model_class().objects.filter(session_key__in=wanted, expire_date__gt=timezone.now())
+    rows = type(stores[0]).get_model_class().objects.filter(session_key__in=wanted, expire_date__gt=timezone.now())
     data = {row.session_key: row.session_data for row in rows}
     for store in stores:
         if store.session_key in wanted and not hasattr(store, "_session_cache"):
@@ -114,7 +114,7 @@ def _users_together(sessions: Iterable[Any]) -> dict[Any, Any]:
     keys = set()
     for session in sessions:
         backend = _backend(session)
-        if backend is not None and type(backend).get_user is ModelBackend.get_user:
+        if backend is not None and _asks_by_key(backend):
             keys.add(_user_key(session))
     manager = get_user_model()._default_manager
     return {user.pk: user for user in manager.filter(pk__in=keys)} if keys else {}
@@ -126,7 +126,7 @@ def _verified_user(session: Any, known: dict[Any, Any]) -> Any:
     if backend is None:
         return None
     key = _user_key(session)
-    if type(backend).get_user is ModelBackend.get_user:
+    if _asks_by_key(backend):
         user = known.get(key)
         # Each connection may change its user object, so each gets its own.
         user = copy.copy(user) if user is not None and backend.user_can_authenticate(user) else None
@@ -143,6 +143,13 @@ def _backend(session: Any) -> Any:
     if path is None or SESSION_KEY not in session or path not in settings.AUTHENTICATION_BACKENDS:
         return None
     return load_backend(path)
+
+
+def _asks_by_key(backend: Any) -> bool:
+    """Tell whether ``get_user`` of the backend is ``ModelBackend``'s: a look-up by primary key, and nothing else."""
+    from django.contrib.auth.backends import ModelBackend  # imports models
+
+    return type(backend).get_user is ModelBackend.get_user
 
 
 def _user_key(session: Any) -> Any:

@@ -104,10 +104,11 @@ class Link(WSListener):
 
     # transport.Link
 
-    def claim(self, transport: DirectTransport, max_message_size: int) -> None:
-        """Let a consumer's transport have the messages."""
+    def claim(self, transport: DirectTransport, *, max_message_size: int, close_timeout: float) -> None:
+        """Let a consumer's transport have the messages, within antiphon's limits instead of the server's."""
         self._direct = transport
-        self.max_message_size = min(self.max_message_size, max_message_size)
+        self.max_message_size = max_message_size
+        self._close_timeout = close_timeout
 
     def close(self, code: int, reason: bytes) -> None:
         """Write a close frame; wait for the client's until the timeout (RFC 6455 §7.1.2)."""

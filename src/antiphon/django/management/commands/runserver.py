@@ -71,7 +71,8 @@ class Command(Runserver):
             host=self.addr,
             port=int(self.port),
             lifespan="off",
-            **{**server_options("info"), "timeout_graceful_shutdown": 2},
+            timeout_graceful_shutdown=2,
+            **server_options("info"),
         )
         # Where autoreload runs this in a thread, signals are Django's: uvicorn takes them in the main thread only.
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one ends it
