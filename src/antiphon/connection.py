@@ -342,7 +342,7 @@ class Connection:
             return
         # enqueue(), written out: this is what a handler that runs for each member costs.
         chunk = self.format.text(payload)
-        if self._hub.open_group is not None or not self.pending:
+        if not self.pending or self._hub.open_group is not None or self._hub.sends_wait:
             self.enqueue(chunk)
         else:
             self.pending.append(chunk)
@@ -357,6 +357,9 @@ class Connection:
     def enqueue(self, chunk: Chunk) -> None:
         """Append ``chunk`` to what this connection is sent at the end of the tick."""
         hub = self._hub
+        if hub.sends_wait:
+            hub.send_late(self, chunk)
+            return
         if hub.open_group is not None:
             cohort = self.memberships.get(hub.open_group)
             if cohort is not None:

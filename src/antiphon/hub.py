@@ -6,6 +6,10 @@ Laws:
 - what a publication costs does not grow with the number of members until the tick ends;
 - a member that fails, is slow or is gone costs the others nothing.
 
+Handlers of events run in the next tick: until then events wait in the backlog. A publication that comes behind events
+waits there too, and so does what a connection sends behind such a publication; what a handler of the backlog causes is
+caused when it runs.
+
 At most one group is *open* at a time: its cohorts have chunks pending that its members have not seen. Everything that
 could overtake them settles the open group first: another group's publication, a change of its members, a handler. What
 one connection is sent by itself only makes that connection catch up.
@@ -56,6 +60,8 @@ class Hub:
         self._backlog: deque[tuple[Callable[[Any, Any], None], Any, Any]] = deque()
         self._dirty: list[Connection] = []
         self._scheduled = False
+        self._delivering = False
+        self._late_publications = 0
         self._context = contextvars.Context()
 
     # Connections and memberships
@@ -165,7 +171,8 @@ class Hub:
         if target is None:
             return
         if self._backlog:
-            self._backlog.append((self._publish, target, publication.data))
+            self._backlog.append((self._publish_late, target, publication.data))
+            self._late_publications += 1
         else:
             self._publish(target, publication.data)
 
@@ -200,6 +207,12 @@ class Hub:
         group = self.open_group
         if group is not None and (cohort := connection.memberships.get(group)) is not None:
             cohort.catch_up(connection)
+        if self.sends_wait:
+            for deliver, target, what in self._backlog:
+                if target is connection and deliver is _enqueue:
+                    connection.pending.append(what)
+                elif target in connection.memberships and deliver == self._publish_late:
+                    connection.pending.append(connection.format.text(what))
         pending, connection.pending = connection.pending, []
         if pending:
             self._write(connection, connection.format.join(pending))
@@ -224,6 +237,7 @@ class Hub:
                 cohort.settle()
 
     def _tick(self) -> None:
+        self._delivering = True
         try:
             # What handlers add while it is worked off waits for the next tick.
             for _ in range(len(self._backlog)):
@@ -234,6 +248,7 @@ class Hub:
                     logger.exception("an event or publication could not be delivered")
             self._flush()
         finally:
+            self._delivering = False
             self._scheduled = False
             if self._backlog or self._dirty or self.open_group is not None:
                 self.schedule()
@@ -270,6 +285,19 @@ class Hub:
             connection.write(chunk)
         except RuntimeError:  # the loop's transport is closed; its connection_lost is on the way
             self.counters.sends_after_close += 1
+
+    @property
+    def sends_wait(self) -> bool:
+        """Tell whether what a connection sends now belongs behind a publication that waits in the backlog."""
+        return self._late_publications > 0 and not self._delivering
+
+    def send_late(self, connection: Connection, chunk: Any) -> None:
+        """Give ``connection`` the chunk behind what waits in the backlog."""
+        self._backlog.append((_enqueue, connection, chunk))
+
+    def _publish_late(self, group: Group, payload: bytes) -> None:
+        self._late_publications -= 1
+        self._publish(group, payload)
 
     def _publish(self, group: Group, payload: bytes) -> None:
         self._open(group)
@@ -349,6 +377,10 @@ class Hub:
         for connection in connections:
             connection.drain(codes.SERVICE_RESTART)
         await asyncio.gather(*(connection.finished() for connection in connections))
+
+
+def _enqueue(connection: Connection, chunk: Any) -> None:
+    connection.enqueue(chunk)
 
 
 def _shared_turn(handler: Handler, connection: Connection) -> Turn:
