@@ -355,11 +355,15 @@ class Connection:
             self._cannot_send()
 
     def enqueue(self, chunk: Chunk) -> None:
-        """Append ``chunk`` to what this connection is sent at the end of the tick."""
+        """Send ``chunk`` at the end of the tick, behind everything that was caused before."""
+        if self._hub.sends_wait:
+            self._hub.send_late(self, chunk)
+        else:
+            self.append(chunk)
+
+    def append(self, chunk: Chunk) -> None:
+        """Put ``chunk`` behind what this connection has pending, and that of the open group before it."""
         hub = self._hub
-        if hub.sends_wait:
-            hub.send_late(self, chunk)
-            return
         if hub.open_group is not None:
             cohort = self.memberships.get(hub.open_group)
             if cohort is not None:

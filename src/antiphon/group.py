@@ -42,12 +42,12 @@ class Cohort:
         if done < len(self.pending):
             self._caught_up[member] = len(self.pending)
             for chunk in self.pending[done:]:
-                member.enqueue(chunk)
+                member.append(chunk)
 
     def settle(self) -> None:
         """Give every member what is pending, to be written with whatever else it gets in this tick."""
         for member, chunk in self._shares():
-            member.enqueue(chunk)
+            member.append(chunk)
 
     def flush(self, others_are_dirty: bool) -> int:
         """Write what is pending to every member, or put it behind what a member has pending itself.

@@ -209,7 +209,7 @@ class Hub:
             cohort.catch_up(connection)
         if self.sends_wait:
             for deliver, target, what in self._backlog:
-                if target is connection and deliver is _enqueue:
+                if target is connection and deliver is _append:
                     connection.pending.append(what)
                 elif target in connection.memberships and deliver == self._publish_late:
                     connection.pending.append(connection.format.text(what))
@@ -293,7 +293,7 @@ class Hub:
 
     def send_late(self, connection: Connection, chunk: Any) -> None:
         """Give ``connection`` the chunk behind what waits in the backlog."""
-        self._backlog.append((_enqueue, connection, chunk))
+        self._backlog.append((_append, connection, chunk))
 
     def _publish_late(self, group: Group, payload: bytes) -> None:
         self._late_publications -= 1
@@ -379,8 +379,8 @@ class Hub:
         await asyncio.gather(*(connection.finished() for connection in connections))
 
 
-def _enqueue(connection: Connection, chunk: Any) -> None:
-    connection.enqueue(chunk)
+def _append(connection: Connection, chunk: Any) -> None:
+    connection.append(chunk)
 
 
 def _shared_turn(handler: Handler, connection: Connection) -> Turn:
