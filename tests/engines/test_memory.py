@@ -1,0 +1,197 @@
+"""The memory engine: positions, epochs, and how many idle groups it remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.engines.memory import MemoryEngine
+from antiphon.events import make_event
+from antiphon.types import Event, Position, Publication
+
+from ..fakes import run
+
+
+class Listener:
+    """Hears what an engine tells."""
+
+    def __init__(self) -> None:
+        self.publications: list[tuple[str, Publication]] = []
+        self.events: list[tuple[str, Event]] = []
+        self.direct: list[tuple[str, Event]] = []
+
+    def on_publication(self, group: str, publication: Publication) -> None:
+        self.publications.append((group, publication))
+
+    def on_event(self, group: str, event: Event) -> None:
+        self.events.append((group, event))
+
+    def on_direct_event(self, channel: str, event: Event) -> None:
+        self.direct.append((channel, event))
+
+
+async def start(**options: Any) -> tuple[MemoryEngine, Listener]:
+    engine, listener = MemoryEngine(**options), Listener()
+    await engine.start(listener)
+    return engine, listener
+
+
+@pytest.mark.parametrize("subscribed", [False, True])
+async def test_offsets_count_from_one_within_an_epoch(subscribed: bool) -> None:
+    engine, _ = await start()
+    if subscribed:
+        await engine.subscribe("a")
+    positions = [await engine.publish("a", b"1") for _ in range(5)]
+    assert [position.offset for position in positions] == [1, 2, 3, 4, 5]
+    assert len({position.epoch for position in positions}) == 1
+    assert all(isinstance(position, Position) for position in positions)
+
+
+async def test_each_group_counts_for_itself_in_an_epoch_of_its_own() -> None:
+    engine, _ = await start()
+    first, second = await engine.publish("a", b"1"), await engine.publish("b", b"1")
+    assert first.offset == second.offset == 1
+    assert first.epoch != second.epoch
+
+
+async def test_a_publication_reaches_the_process_with_the_position_that_publish_returns() -> None:
+    engine, listener = await start()
+    await engine.subscribe("a")
+    position = await engine.publish("a", b'{"x":1}')
+    ((group, publication),) = listener.publications
+    assert (group, publication.data, publication.position) == ("a", b'{"x":1}', position)
+    assert publication.time > 1_600_000_000
+
+
+async def test_who_is_not_subscribed_hears_nothing() -> None:
+    engine, listener = await start()
+    event = make_event({"type": "note"})
+    await engine.publish("a", b"1")
+    await engine.send_event("a", event)
+    await engine.subscribe("a")
+    engine.unsubscribe("a")
+    await engine.publish("a", b"1")
+    await engine.send_event("a", event)
+    assert not listener.publications
+    assert not listener.events
+
+
+async def test_events_reach_the_process_and_use_no_offset() -> None:
+    engine, listener = await start()
+    await engine.subscribe("a")
+    event = make_event({"type": "note"})
+    await engine.send_event("a", event)
+    await engine.send_direct_event("specific.x!y", event)
+    assert listener.events == [("a", event)]
+    assert listener.direct == [("specific.x!y", event)]
+    assert (await engine.publish("a", b"1")).offset == 1
+
+
+async def test_the_position_is_kept_while_subscribed_and_while_idle() -> None:
+    engine, _ = await start()
+    first = await engine.publish("a", b"1")
+    await engine.subscribe("a")
+    second = await engine.publish("a", b"1")
+    await engine.subscribe("a")
+    engine.unsubscribe("a")
+    third = await engine.publish("a", b"1")
+    await engine.subscribe("a")
+    fourth = await engine.publish("a", b"1")
+    assert [position.offset for position in (first, second, third, fourth)] == [1, 2, 3, 4]
+    assert {position.epoch for position in (first, second, third, fourth)} == {first.epoch}
+
+
+async def test_a_group_that_was_forgotten_begins_a_new_epoch() -> None:
+    engine, _ = await start(idle_groups=2)
+    first = await engine.publish("a", b"1")
+    for other in "bc":
+        await engine.publish(other, b"1")
+    again = await engine.publish("a", b"1")
+    assert again.offset == 1
+    assert again.epoch != first.epoch
+
+
+async def test_the_group_that_was_left_longest_ago_is_forgotten_first() -> None:
+    engine, _ = await start(idle_groups=2)
+    for group in "abab":
+        await engine.publish(group, b"1")
+    await engine.publish("c", b"1")
+    assert (await engine.publish("b", b"1")).offset == 3
+
+
+async def test_a_group_with_members_is_not_forgotten_however_many_are_idle() -> None:
+    engine, _ = await start(idle_groups=2)
+    await engine.subscribe("a")
+    first = await engine.publish("a", b"1")
+    for number in range(10):
+        await engine.publish(f"other {number}", b"1")
+    assert await engine.publish("a", b"1") == (first.epoch, 2)
+
+
+async def test_groups_that_nobody_published_to_are_not_remembered() -> None:
+    engine, _ = await start(idle_groups=2)
+    first = await engine.publish("a", b"1")
+    for number in range(10):
+        await engine.subscribe(f"silent {number}")
+        engine.unsubscribe(f"silent {number}")
+    assert await engine.publish("a", b"1") == (first.epoch, 2)
+
+
+async def test_unsubscribing_from_what_was_not_subscribed_does_nothing() -> None:
+    engine, _ = await start()
+    engine.unsubscribe("a")
+
+
+async def test_after_stop_nothing_is_heard_and_stopping_twice_does_no_harm() -> None:
+    engine, listener = await start()
+    await engine.subscribe("a")
+    await engine.stop()
+    await engine.stop()
+    await engine.publish("a", b"1")
+    await engine.send_event("a", make_event({"type": "note"}))
+    await engine.send_direct_event("specific.x!y", make_event({"type": "note"}))
+    assert (listener.publications, listener.events, listener.direct) == ([], [], [])
+
+
+async def test_two_engines_never_share_an_epoch() -> None:
+    engines = [(await start())[0] for _ in range(20)]
+    assert len({(await engine.publish("a", b"1")).epoch for engine in engines}) == 20
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["publish", "publish", "subscribe", "unsubscribe"]), st.sampled_from("abcd")), max_size=60
+)
+
+
+@given(steps, st.integers(0, 3))
+def test_offsets_have_no_holes_and_no_epoch_is_used_twice(plan: list[tuple[str, str]], idle_groups: int) -> None:
+    async def main() -> None:
+        engine, listener = await start(idle_groups=idle_groups)
+        last: dict[str, Position] = {}
+        epochs: set[str] = set()
+        active: set[str] = set()
+        heard = 0
+        for verb, group in plan:
+            if verb == "subscribe":
+                await engine.subscribe(group)
+                active.add(group)
+            elif verb == "unsubscribe":
+                engine.unsubscribe(group)
+                active.discard(group)
+            else:
+                position = await engine.publish(group, b"1")
+                heard += group in active
+                known = last.get(group)
+                if known is not None and position.epoch == known.epoch:
+                    assert position.offset == known.offset + 1
+                else:
+                    assert position.offset == 1
+                    assert position.epoch not in epochs
+                    epochs.add(position.epoch)
+                last[group] = position
+            assert len(listener.publications) == heard
+
+    run(main())

@@ -1,0 +1,685 @@
+"""The protocol class for uvicorn, over a pair of sockets: handshake, ASGI conversation, frames, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+from websockets.frames import Close
+from websockets.utils import accept_key
+
+from antiphon import AsyncJsonWebsocketConsumer
+from antiphon.server.protocol import EARLY_BYTES, WebSocketProtocol
+
+from ..fakes import on_jumping_loop, parse_frames, run, settled, until
+from .far import OP_BINARY, OP_CLOSE, OP_CONT, OP_PING, OP_PONG, OP_TEXT, Far, close_frame, masked
+from .test_handshake import KEY, parse_answer, request
+
+App = Callable[[Any, Any, Any], Any]
+
+
+class Server:
+    """One connection of a server of uvicorn's, with the client's end at hand."""
+
+    def __init__(self, app: App, **options: Any) -> None:
+        defaults: dict[str, Any] = {
+            "lifespan": "off",
+            "log_config": None,
+            "proxy_headers": False,
+            "ws": "none",
+            "ws_ping_interval": None,
+        }
+        self.config = Config(app, **{**defaults, **options})
+        self.state = ServerState()
+        self.state.default_headers = [(b"server", b"test")]
+        self.far = Far()
+        self.answer = b""
+
+    async def connect(self, data: bytes | None = None) -> Server:
+        """Send the request."""
+        self.protocol = WebSocketProtocol(self.config, self.state, {"shared": 1})
+        await self.far.connect(self.protocol)
+        await self.far.send(request() if data is None else data)
+        return self
+
+    async def accepted(self) -> Server:
+        """Wait for the answer that switches protocols."""
+        await self.far.read_until(lambda data: b"\r\n\r\n" in data)
+        assert self.far.data.startswith(b"HTTP/1.1 101")
+        self.answer = self.far.data[: self.far.data.index(b"\r\n\r\n") + 4]
+        return self
+
+    async def refused(self) -> tuple[bytes, dict[bytes, bytes], bytes]:
+        """Wait for the end and return the answer."""
+        await self.far.read_until(lambda data: self.far.ended)
+        return parse_answer(self.far.data)
+
+    async def frames(self, count: int) -> list[Any]:
+        return await self.far.frames(count, skip=len(self.answer))
+
+    async def messages(self, count: int) -> list[str | bytes]:
+        found = await self.frames(count)
+        return [bytes(frame.data).decode() if frame.opcode is OP_TEXT else bytes(frame.data) for frame in found]
+
+    async def closed_with(self) -> tuple[int, str]:
+        """Wait for the server's close frame, which is the last that it sends."""
+        await self.far.read_until(lambda data: any(frame.opcode == 8 for frame in self._frames(data)))
+        frame = self._frames(self.far.data)[-1]
+        assert frame.opcode == 8
+        close = Close.parse(frame.data)
+        return int(close.code), close.reason
+
+    def _frames(self, data: bytes) -> list[Any]:
+        try:
+            return parse_frames(data[len(self.answer) :])
+        except (AssertionError, EOFError):
+            return []
+
+    async def end(self) -> None:
+        """Let the client go without a word and wait for the application."""
+        await self.far.end()
+        await until(lambda: not self.state.tasks)
+        assert not self.state.connections
+
+
+async def accept_and_echo(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] == "websocket.receive":
+        kind = "text" if event.get("text") is not None else "bytes"
+        await send({"type": "websocket.send", kind: event[kind]})
+
+
+class Recorder:
+    """Accepts and remembers every event."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.scope: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        self.events.append(await receive())
+        await send({"type": "websocket.accept"})
+        while self.events[-1]["type"] != "websocket.disconnect":
+            self.events.append(await receive())
+        self.events.append(await receive())
+
+
+async def start(app: App, **options: Any) -> Server:
+    return await (await Server(app, **options).connect()).accepted()
+
+
+# The handshake
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [(request(method=b"POST"), b"405"), (request(version=b"8"), b"426"), (request(key=b"x"), b"400")],
+)
+def test_a_bad_request_is_answered_and_reaches_no_application(data: bytes, status: bytes) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("no application")
+
+    async def main() -> None:
+        server = await Server(app).connect(data)
+        line, headers, body = await server.refused()
+        assert line.split()[1] == status
+        assert headers[b"server"] == b"test"
+        assert body
+        await server.end()
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_accept_answers_with_key_headers_and_subprotocol() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive()) == {"type": "websocket.connect"}
+        await send({"type": "websocket.accept", "subprotocol": "chat", "headers": [(b"x-a", b"1")]})
+        await receive()
+
+    server = await start(app)
+    status, headers, _ = parse_answer(server.answer)
+    assert status == b"HTTP/1.1 101 Switching Protocols"
+    assert headers[b"sec-websocket-accept"].decode() == accept_key(KEY.decode())
+    assert (headers[b"sec-websocket-protocol"], headers[b"x-a"], headers[b"server"]) == (b"chat", b"1", b"test")
+    await server.end()
+
+
+@on_jumping_loop
+async def test_the_scope_is_that_of_the_request() -> None:
+    recorder = Recorder()
+    lines = [b"Sec-WebSocket-Protocol: a, b", b"Cookie: c=1"]
+    server = await Server(recorder, root_path="/app").connect(request(*lines, target=b"/r%C3%A4ume/?a=1&b"))
+    await server.accepted()
+    scope = recorder.scope
+    assert (scope["type"], scope["scheme"], scope["http_version"]) == ("websocket", "ws", "1.1")
+    assert (scope["path"], scope["raw_path"]) == ("/app/räume/", b"/app/r%C3%A4ume/")
+    assert (scope["query_string"], scope["root_path"]) == (b"a=1&b", "/app")
+    assert scope["subprotocols"] == ["a", "b"]
+    assert (b"cookie", b"c=1") in scope["headers"]
+    assert scope["state"] == {"shared": 1}
+    assert scope["asgi"]["spec_version"] == "2.4"
+    assert set(scope["extensions"]) == {"websocket.http.response", "antiphon"}
+    await server.end()
+
+
+@on_jumping_loop
+async def test_close_before_accept_is_403() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.close"})
+
+    server = await Server(app).connect()
+    assert (await server.refused())[0] == b"HTTP/1.1 403 Forbidden"
+    await server.end()
+
+
+@on_jumping_loop
+async def test_an_application_may_deny_with_a_response_in_parts() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        start = {"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-a", b"1")]}
+        await send(start)
+        await send({"type": "websocket.http.response.body", "body": b"not ", "more_body": True})
+        await send({"type": "websocket.http.response.body", "body": b"you"})
+        assert (await receive())["type"] == "websocket.disconnect"
+
+    server = await Server(app).connect()
+    line, headers, body = await server.refused()
+    assert (line, headers[b"x-a"], headers[b"content-length"], body) == (
+        b"HTTP/1.1 401 Unauthorized",
+        b"1",
+        b"7",
+        b"not you",
+    )
+    await server.end()
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([{"type": "websocket.send", "text": "a"}], "Expected ASGI message"),
+        ([{"type": "websocket.http.response.start", "status": 99}], "Invalid HTTP status"),
+        ([{"type": "websocket.http.response.start", "status": 401}, {"type": "websocket.accept"}], "response.body"),
+        ([{"type": "websocket.accept"}, {"type": "websocket.accept"}], "websocket.send"),
+        ([{"type": "websocket.close"}, {"type": "websocket.close"}], "after sending"),
+        ([{"type": "websocket.accept"}, {"type": "websocket.close"}, {"type": "websocket.send", "text": ""}], "after"),
+    ],
+)
+def test_an_event_without_a_place_is_an_error_of_the_application(messages: list[Any], words: str) -> None:
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        for message in messages[:-1]:
+            await send(message)
+        try:
+            await send(messages[-1])
+        except RuntimeError as error:
+            told.append(str(error))
+
+    async def main() -> None:
+        logging.disable()
+        try:
+            server = await Server(app).connect()
+            await until(lambda: told)
+            await server.end()
+        finally:
+            logging.disable(logging.NOTSET)
+
+    run(main())
+    assert words in told[0]
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_an_application_that_ends_without_an_answer_is_500(fails: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if fails:
+            raise LookupError("the application is wrong")
+
+    async def main() -> None:
+        server = await Server(app).connect()
+        assert (await server.refused())[0] == b"HTTP/1.1 500 Internal Server Error"
+        await server.end()
+
+    run(main())
+    assert ("the application is wrong" if fails else "without completing handshake") in caplog.text
+
+
+@on_jumping_loop
+async def test_a_client_that_leaves_before_the_answer_is_told_to_the_application() -> None:
+    told: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        told.append(await receive())
+        try:
+            await send({"type": "websocket.accept"})
+        except OSError as error:
+            told.append(error)
+
+    server = await Server(app).connect()
+    await server.end()
+    assert told[0] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+    assert len(told) == 2
+
+
+@on_jumping_loop
+async def test_what_an_impatient_client_sends_is_kept_until_it_is_accepted() -> None:
+    gate = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await gate
+        await accept_and_echo(scope, receive, send)
+
+    server = await Server(app).connect()
+    await server.far.send(masked(OP_TEXT, "a")[:3], masked(OP_TEXT, "b"))
+    server.far.sock.close()
+    server = await Server(app).connect()
+    await server.far.send(masked(OP_TEXT, "a"), masked(OP_TEXT, "b"))
+    gate.set_result(None)
+    await server.accepted()
+    assert await server.messages(2) == ["a", "b"]
+    await server.end()
+
+
+@on_jumping_loop
+async def test_what_an_impatient_client_may_send_is_bounded() -> None:
+    gate = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await gate
+        await accept_and_echo(scope, receive, send)
+
+    server = await Server(app).connect()
+    message = masked(OP_BINARY, bytes(60_000))
+    await server.far.send(message, message)
+    assert len(message) < EARLY_BYTES
+    assert not server.far.transport.is_reading()
+    gate.set_result(None)
+    await server.accepted()
+    assert await server.messages(2) == [bytes(60_000)] * 2
+    await server.end()
+
+
+# The conversation
+
+
+@pytest.mark.parametrize("message", ["", "a", "ä€🎵", "x" * 126, "x" * 70_000, b"", b"\xff\x00", bytes(70_000)])
+def test_messages_of_any_length_come_and_go(message: str | bytes) -> None:
+    async def main() -> None:
+        server = await start(accept_and_echo)
+        await server.far.send(masked(OP_TEXT if isinstance(message, str) else OP_BINARY, message))
+        assert await server.messages(1) == [message]
+        await server.end()
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_fragments_with_a_ping_between_them_are_one_message() -> None:
+    server = await start(accept_and_echo)
+    await server.far.send(masked(OP_TEXT, "€".encode()[:1], fin=False), masked(OP_PING, "between"))
+    await server.far.send(masked(OP_CONT, "€".encode()[1:], fin=False), masked(OP_CONT, b""))
+    pong, message = await server.frames(2)
+    assert (pong.opcode, bytes(pong.data)) == (OP_PONG, b"between")
+    assert (message.opcode, bytes(message.data).decode()) == (OP_TEXT, "€")
+    await server.end()
+
+
+@on_jumping_loop
+async def test_messages_of_one_write_keep_their_order() -> None:
+    server = await start(accept_and_echo)
+    await server.far.send(b"".join(masked(OP_TEXT, str(number)) for number in range(50)))
+    assert await server.messages(50) == [str(number) for number in range(50)]
+    await server.end()
+
+
+@on_jumping_loop
+async def test_reading_pauses_until_the_application_has_taken_what_came() -> None:
+    gate = asyncio.get_running_loop().create_future()
+    taken: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await gate
+        while (event := await receive())["type"] == "websocket.receive":
+            taken.append(event["text"])
+
+    server = await start(app)
+    await server.far.send(masked(OP_TEXT, "a"))
+    assert not server.far.transport.is_reading()
+    await server.far.send(masked(OP_TEXT, "b"))
+    gate.set_result(None)
+    await until(lambda: taken == ["a", "b"])
+    assert server.far.transport.is_reading()
+    await server.end()
+
+
+@on_jumping_loop
+async def test_send_waits_while_the_client_does_not_read() -> None:
+    sent: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        for number in range(200):
+            await send({"type": "websocket.send", "bytes": bytes(20_000)})
+            sent.append(number)
+
+    server = await start(app)
+    await settled(100)
+    stopped_at = len(sent)
+    assert stopped_at < 200
+    await settled(100)
+    assert len(sent) == stopped_at
+    await server.far.read_until(lambda data: len(sent) == 200)
+    await server.end()
+
+
+# The end
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "reason"),
+    [
+        (close_frame(1000, "bye"), 1000, "bye"),
+        (close_frame(4321), 4321, ""),
+        (masked(OP_TEXT, "x") + close_frame(1001, "gone"), 1001, "gone"),
+        (b"\x88\x80\x00\x00\x00\x00", 1005, ""),
+    ],
+)
+def test_the_clients_close_frame_is_answered_and_told(frame: bytes, code: int, reason: str) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        server = await start(recorder)
+        await server.far.send(frame)
+        await server.far.read_until(lambda data: server.far.ended)
+        (answer,) = await server.frames(1)
+        assert bytes(answer.data)[:2] == (b"" if code == 1005 else code.to_bytes(2, "big"))
+        await until(lambda: not server.state.tasks)
+        expected = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        assert recorder.events[-2:] == [expected, expected], "told again and again to who asks again"
+        await server.end()
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_a_client_that_vanishes_is_1006() -> None:
+    recorder = Recorder()
+    server = await start(recorder)
+    await server.end()
+    assert recorder.events[-1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+
+
+@on_jumping_loop
+async def test_sending_to_a_client_that_is_gone_is_an_oserror() -> None:
+    told: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        try:
+            await send({"type": "websocket.send", "text": "late"})
+        except OSError as error:
+            told.append(error)
+
+    server = await start(app)
+    await server.end()
+    assert len(told) == 1
+
+
+@on_jumping_loop
+async def test_the_applications_close_is_sent_and_the_clients_answer_awaited() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": 4000, "reason": "enough"})
+        assert await receive() == {"type": "websocket.disconnect", "code": 4000, "reason": "enough"}
+
+    server = await start(app)
+    assert await server.closed_with() == (4000, "enough")
+    assert not server.far.ended
+    await server.far.send(close_frame(4000))
+    await server.far.read_until(lambda data: server.far.ended)
+    await server.end()
+
+
+@on_jumping_loop
+async def test_a_client_that_does_not_answer_the_close_frame_is_cut_off() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close"})
+
+    server = await start(app)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await server.far.read_until(lambda data: server.far.ended)
+    assert 9 < loop.time() - began < 11
+    await server.end()
+
+
+@pytest.mark.parametrize(("fails", "code"), [(True, 1011), (False, 1000)])
+def test_the_end_of_the_application_closes(fails: bool, code: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        if fails:
+            raise LookupError("the application is wrong")
+
+    async def main() -> None:
+        server = await start(app)
+        assert (await server.closed_with())[0] == code
+        await server.end()
+
+    run(main())
+    assert ("the application is wrong" in caplog.text) is fails
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (masked(OP_TEXT, b"\xff"), 1007),
+        (masked(OP_TEXT, b"\xff", fin=False), 1007),
+        (masked(OP_TEXT, b"x", rsv1=True), 1002),
+        (masked(OP_CONT, b"x"), 1002),
+        (masked(OP_TEXT, b"x", fin=False) + masked(OP_TEXT, b"x"), 1002),
+        (masked(OP_BINARY, b"x" * 60, fin=False) + masked(OP_CONT, b"x" * 60), 1009),
+        (masked(OP_BINARY, b"x" * 101), 1009),
+        (b"\x81\x01a", 1002),
+        (b"\x83\x80\x00\x00\x00\x00", 1002),
+        (b"\x88\x81\x00\x00\x00\x00\x01", 1002),
+    ],
+)
+def test_a_broken_protocol_closes_with_its_code_and_the_application_is_told(data: bytes, code: int) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        server = await start(recorder, ws_max_size=100)
+        await server.far.send(data)
+        await server.far.read_until(lambda data: server.far.ended)
+        assert (await server.closed_with())[0] == code
+        await until(lambda: not server.state.tasks)
+        assert recorder.events[-1]["code"] == code
+        assert [event["type"] for event in recorder.events].count("websocket.receive") == 0
+        await server.end()
+
+    run(main())
+
+
+@pytest.mark.parametrize("opcode", [OP_TEXT, OP_BINARY])
+@pytest.mark.parametrize("length", [101, 125, 126, 3000, 70_000])
+@pytest.mark.parametrize("first", [b"", masked(OP_TEXT, "a")], ids=["first", "later"])
+def test_a_message_over_the_limit_is_1009_and_reaches_nobody(opcode: Any, length: int, first: bytes) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        server = await start(recorder, ws_max_size=100)
+        await server.far.send(*([first] if first else []), masked(opcode, b"x" * length))
+        assert (await server.closed_with())[0] == 1009
+        await until(lambda: not server.state.tasks)
+        received = [event for event in recorder.events if event["type"] == "websocket.receive"]
+        assert received == ([{"type": "websocket.receive", "text": "a"}] if first else [])
+        assert recorder.events[-1]["code"] == 1009
+        await server.end()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x81\x01a", masked(OP_TEXT, b"\xff"), masked(OP_TEXT, b"x" * 101)],
+    ids=["unmasked", "not UTF-8", "too big"],
+)
+def test_nothing_comes_behind_the_close_frame_of_a_broken_protocol(data: bytes) -> None:
+    async def talk(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        with contextlib.suppress(OSError):
+            while True:
+                await send({"type": "websocket.send", "text": "x"})
+                await asyncio.sleep(0.001)
+
+    async def main() -> None:
+        server = await start(talk, ws_max_size=100)
+        await server.far.send(data)
+        await server.far.read_until(lambda data: server.far.ended)
+        await until(lambda: not server.state.tasks)
+        frames = parse_frames(server.far.data[len(server.answer) :])
+        assert [frame.opcode for frame in frames].count(OP_CLOSE) == 1
+        assert frames[-1].opcode is OP_CLOSE
+        await server.end()
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_a_shutdown_closes_an_open_connection_with_1012() -> None:
+    recorder = Recorder()
+    server = await start(recorder)
+    server.protocol.shutdown()
+    assert (await server.closed_with())[0] == 1012
+    await until(lambda: not server.state.tasks)
+    assert recorder.events[-1]["code"] == 1012
+    await server.end()
+
+
+@on_jumping_loop
+async def test_a_shutdown_answers_an_open_handshake_with_500() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await receive()
+
+    server = await Server(app).connect()
+    server.protocol.shutdown()
+    assert (await server.refused())[0] == b"HTTP/1.1 500 Internal Server Error"
+    await server.end()
+
+
+# Pings
+
+
+@on_jumping_loop
+async def test_a_client_is_pinged_and_lives_while_it_answers() -> None:
+    server = await start(accept_and_echo, ws_ping_interval=20.0, ws_ping_timeout=20.0)
+    for count in range(1, 4):
+        frames = await server.frames(count)
+        assert {frame.opcode for frame in frames} == {OP_PING}
+        await server.far.send(masked(OP_PONG, bytes(frames[-1].data)))
+    await server.far.send(masked(OP_TEXT, "still here"))
+    await server.frames(4)
+    assert not server.far.ended
+    await server.end()
+
+
+@pytest.mark.parametrize("has_sent", [False, True])
+def test_a_client_that_answers_no_ping_is_closed(has_sent: bool) -> None:
+    async def main() -> None:
+        recorder = Recorder()
+        server = await start(recorder, ws_ping_interval=20.0, ws_ping_timeout=20.0)
+        if has_sent:
+            await server.far.send(masked(OP_TEXT, "a"))
+        assert (await server.closed_with())[0] == 1011
+        await until(lambda: not server.state.tasks)
+        assert recorder.events[-1]["code"] == 1011
+        await server.end()
+
+    run(main())
+
+
+# A consumer that takes the messages itself
+
+
+class Echo(AsyncJsonWebsocketConsumer):
+    ends: list[int] = []
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        await self.send_json(content)
+
+    async def disconnect(self, code: int) -> None:
+        self.ends.append(code)
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    from antiphon import app
+
+    monkeypatch.setattr(app, "_app", None)
+    monkeypatch.setattr(Echo, "ends", [])
+    return Echo.ends
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "sent"),
+    [
+        (close_frame(1000), 1000, 1000),
+        (masked(OP_TEXT, "{}") + close_frame(4001), 4001, 4001),
+        (masked(OP_TEXT, b"\xff"), 1007, 1007),
+        (b"\x81\x01a", 1002, 1002),
+    ],
+)
+def test_a_consumer_on_the_socket_is_told_the_end_once(data: bytes, code: int, sent: int, ends: list[int]) -> None:
+    async def main() -> None:
+        server = await start(Echo.as_asgi())
+        await server.far.send(masked(OP_TEXT, '{"a":1}'))
+        assert await server.messages(1) == ['{"a":1}']
+        await server.far.send(data)
+        await until(lambda: not server.state.tasks)
+        assert (await server.closed_with())[0] == sent
+        assert ends == [code]
+        await server.end()
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_a_consumer_answers_bad_json_and_lives() -> None:
+    server = await start(Echo.as_asgi())
+    await server.far.send(masked(OP_TEXT, "{"), masked(OP_BINARY, b"x"), masked(OP_TEXT, "1"))
+    first, second, third = await server.messages(3)
+    assert ("invalid_json" in str(first), "unexpected_binary" in str(second), third) == (True, True, "1")
+    await server.end()
+
+
+def test_a_consumer_handles_what_it_has_when_the_server_stops(ends: list[int]) -> None:
+    async def main() -> None:
+        server = await start(Echo.as_asgi())
+        await server.far.send(masked(OP_TEXT, "1"))
+        server.protocol.shutdown()
+        assert (await server.closed_with())[0] == 1012
+        await until(lambda: not server.state.tasks)
+        assert ends == [1012]
+        assert (await server.messages(2))[0] == "1"
+        await server.end()
+
+    run(main())

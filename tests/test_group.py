@@ -1,0 +1,170 @@
+"""Groups and cohorts: one list of pending chunks for all members that get the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from antiphon.formats import FRAMES, MESSAGES, Chunk, FrameFormat
+from antiphon.group import Cohort, Group
+
+from .fakes import FakeConsumer, FakeTransport, make_connection, make_hub, messages_in, on_jumping_loop
+
+
+class OtherConsumer(FakeConsumer):
+    pass
+
+
+class CountingFormat(FrameFormat):
+    """Frames, with a count of the joins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joins = 0
+
+    def join(self, chunks: Sequence[bytes]) -> bytes:
+        self.joins += 1
+        return super().join(chunks)
+
+
+def cohort_of(members: int, format: Any = FRAMES) -> tuple[Cohort, list[Any], list[FakeTransport]]:
+    """Return a cohort, its connections and their transports."""
+    hub = make_hub()
+    transports = [FakeTransport(format) for _ in range(members)]
+    connections = [make_connection(hub, transport=transport) for transport in transports]
+    cohort = Cohort(FakeConsumer, format)
+    for connection in connections:
+        cohort.members[connection] = None
+    return cohort, connections, transports
+
+
+def texts(chunks: list[Chunk]) -> list[str | bytes]:
+    return messages_in(chunks)
+
+
+@on_jumping_loop
+async def test_members_of_one_class_and_format_share_a_cohort() -> None:
+    hub = make_hub()
+    group = Group("room")
+    kinds: list[tuple[type[FakeConsumer], Any]] = [
+        (FakeConsumer, FRAMES),
+        (FakeConsumer, FRAMES),
+        (OtherConsumer, FRAMES),
+        (FakeConsumer, MESSAGES),
+    ]
+    connections = [make_connection(hub, kind(), FakeTransport(format)) for kind, format in kinds]
+    cohorts = [group.add(connection) for connection in connections]
+    assert cohorts[0] is cohorts[1]
+    assert len({id(cohort) for cohort in cohorts}) == 3
+    assert len(group) == 4
+
+
+@on_jumping_loop
+async def test_adding_twice_is_adding_once() -> None:
+    group, connection = Group("room"), make_connection(make_hub())
+    assert group.add(connection) is group.add(connection)
+    assert len(group) == 1
+
+
+@on_jumping_loop
+async def test_the_last_member_takes_its_cohort_along() -> None:
+    group, connection = Group("room"), make_connection(make_hub())
+    group.add(connection)
+    group.remove(connection)
+    group.remove(connection)
+    assert not group.cohorts
+    assert len(group) == 0
+
+
+@on_jumping_loop
+async def test_flush_writes_what_is_pending_once_to_each() -> None:
+    cohort, _, transports = cohort_of(3)
+    cohort.pending = [FRAMES.text(b"1"), FRAMES.text(b"2")]
+    assert cohort.flush(others_are_dirty=False) == 0
+    assert [transport.messages for transport in transports] == [["1", "2"]] * 3
+    assert [len(transport.chunks) for transport in transports] == [1, 1, 1]
+    assert not cohort.pending
+    cohort.flush(others_are_dirty=False)
+    assert [len(transport.chunks) for transport in transports] == [1, 1, 1]
+
+
+@on_jumping_loop
+async def test_flush_joins_once_however_many_members_there_are() -> None:
+    format = CountingFormat()
+    cohort, _, transports = cohort_of(50, format)
+    cohort.pending = [format.text(b"1"), format.text(b"2")]
+    cohort.flush(others_are_dirty=False)
+    assert format.joins == 1
+    assert len({id(transport.chunks[0]) for transport in transports}) == 1
+
+
+@on_jumping_loop
+async def test_flush_goes_behind_what_a_member_has_pending() -> None:
+    cohort, connections, transports = cohort_of(2)
+    connections[0].pending = [FRAMES.text(b"own")]
+    cohort.pending = [FRAMES.text(b"all")]
+    cohort.flush(others_are_dirty=True)
+    assert texts(connections[0].pending) == ["own", "all"]
+    assert transports[0].chunks == []
+    assert transports[1].messages == ["all"]
+
+
+@pytest.mark.parametrize("verb", ["settle", "flush"])
+def test_a_member_that_caught_up_gets_the_rest(verb: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        cohort, connections, _ = cohort_of(2)
+        cohort.pending = [FRAMES.text(b"1")]
+        cohort.catch_up(connections[0])
+        cohort.catch_up(connections[0])
+        connections[0].pending.append(FRAMES.text(b"own"))
+        cohort.pending.append(FRAMES.text(b"2"))
+        cohort.settle() if verb == "settle" else cohort.flush(others_are_dirty=True)
+        assert texts(connections[0].pending) == ["1", "own", "2"]
+        assert texts(connections[1].pending) == ["1", "2"]
+        assert not cohort.pending
+
+    main()
+
+
+@on_jumping_loop
+async def test_catching_up_is_forgotten_when_nothing_is_pending_any_more() -> None:
+    cohort, connections, transports = cohort_of(1)
+    cohort.pending = [FRAMES.text(b"1")]
+    cohort.catch_up(connections[0])
+    cohort.settle()
+    connections[0].pending = []
+    cohort.pending = [FRAMES.text(b"2")]
+    cohort.flush(others_are_dirty=False)
+    assert transports[0].messages == ["2"]
+
+
+@pytest.mark.parametrize("others_are_dirty", [False, True])
+def test_a_member_whose_write_raises_is_counted_and_harms_no_other(others_are_dirty: bool) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        cohort, _, transports = cohort_of(3)
+        transports[1].write_error = RuntimeError("the handler is closed")
+        cohort.pending = [FRAMES.text(b"1")]
+        assert cohort.flush(others_are_dirty) == 1
+        assert [transport.messages for transport in transports] == [["1"], [], ["1"]]
+
+    main()
+
+
+@on_jumping_loop
+async def test_who_comes_and_goes_between_two_flushes_is_noticed() -> None:
+    hub, group = make_hub(), Group("room")
+    transports = [FakeTransport() for _ in range(3)]
+    connections = [make_connection(hub, transport=transport) for transport in transports]
+    for connection in connections[:2]:
+        cohort = group.add(connection)
+    cohort.pending = [FRAMES.text(b"1")]
+    cohort.flush(others_are_dirty=False)
+    group.remove(connections[0])
+    group.add(connections[2])
+    cohort.pending = [FRAMES.text(b"2")]
+    cohort.flush(others_are_dirty=False)
+    assert [transport.messages for transport in transports] == [["1"], ["1", "2"], ["2"]]

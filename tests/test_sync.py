@@ -1,0 +1,91 @@
+"""The same verbs for code without a running loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import antiphon
+from antiphon import app, sync
+from antiphon.exceptions import InvalidName, NotEncodable, UsageError
+
+from .fakes import ASGIClient, settled
+
+
+@pytest.fixture(autouse=True)
+def fresh_antiphon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "_app", None)
+    monkeypatch.setattr(app, "_configured", {})
+
+
+class Member(antiphon.AsyncJsonWebsocketConsumer):
+    groups = ["room"]
+    names: list[str] = []
+
+    async def connect(self) -> None:
+        self.names.append(self.channel_name)
+        await self.accept()
+
+    async def note(self, event: dict[str, Any]) -> None:
+        await self.send_json(event["n"])
+
+
+def test_without_a_loop_one_is_run_for_the_call() -> None:
+    assert sync.publish("room", 1).offset == 1
+    sync.group_send("room", {"type": "note", "n": 1})
+    assert antiphon.stats()["publications"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_event_for_nobody_is_counted() -> None:
+    sync.send("specific.a!b", {"type": "note", "n": 1})
+    assert antiphon.stats()["events"] == 1
+
+
+async def test_from_a_thread_the_work_is_done_on_the_home_loop() -> None:
+    client = await ASGIClient(Member.as_asgi()).opened()
+    await settled()
+
+    def view() -> antiphon.Position:
+        position = sync.publish("room", 1)
+        sync.group_send("room", {"type": "note", "n": 2})
+        sync.send(Member.names[-1], {"type": "note", "n": 3})
+        return position
+
+    position = await asyncio.to_thread(view)
+    await settled()
+    assert client.texts == ["1", "2", "3"]
+    assert position.offset == 1
+    await client.leave()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: sync.publish("room", 1),
+        lambda: sync.group_send("room", {"type": "note"}),
+        lambda: sync.send("specific.a!b", {"type": "note"}),
+    ],
+    ids=["publish", "group_send", "send"],
+)
+async def test_in_async_code_the_caller_is_told_what_to_await(call: Any) -> None:
+    with pytest.raises(UsageError, match="await"):
+        call()
+
+
+def test_errors_come_back_to_the_caller() -> None:
+    with pytest.raises(InvalidName):
+        sync.publish("", 1)
+    with pytest.raises(NotEncodable):
+        sync.publish("room", object())
+
+
+async def test_errors_come_back_to_the_thread() -> None:
+    client = await ASGIClient(Member.as_asgi()).opened()
+    with pytest.raises(NotEncodable):
+        await asyncio.to_thread(sync.publish, "room", object())
+    with pytest.raises(InvalidName):
+        await asyncio.to_thread(sync.publish, "", 1)
+    await client.leave()

@@ -1,0 +1,595 @@
+"""The two transports: order, bounds, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.config import Config
+from antiphon.connection import Connection
+from antiphon.fanout import NO_DESCRIPTOR
+from antiphon.formats import FRAMES
+from antiphon.hub import Hub
+from antiphon.lifecycle import State
+from antiphon.transport import ASGITransport, DirectTransport, Transport
+from antiphon.types import Receive, Scope, Send
+
+from .fakes import ASGIClient, FakeConsumer, messages_in, on_jumping_loop, parse_frames, run, settled, start_hub, until
+
+
+def connect_over(
+    hub: Hub, transport: Transport, consumer: FakeConsumer | None, config: Config, scope: Scope
+) -> tuple[Connection, FakeConsumer]:
+    consumer = consumer or FakeConsumer()
+    connection = Connection(
+        hub=hub, config=config, consumer=consumer, scope=scope, transport=transport, channel_name="specific.test!0"
+    )
+    consumer.connection = connection
+    return connection, consumer
+
+
+class Undecided(FakeConsumer):
+    async def connect(self) -> None:
+        """Decide later."""
+
+
+class Guarded(FakeConsumer):
+    """Accepts when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_accept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def connect(self) -> None:
+        await self.connection._hub.join("room", self.connection)
+        await self.may_accept
+        await super().connect()
+
+
+# Straight to the socket
+
+
+class FakeLink:
+    """What antiphon's server offers: a socket with a small buffer that the test empties."""
+
+    descriptor = NO_DESCRIPTOR
+
+    def __init__(self, room: int = 10**9) -> None:
+        self.context = contextvars.copy_context()
+        self.room = room
+        self.waiting = 0
+        self.wire: list[bytes] = []
+        self.calls: list[Any] = []
+        self.transport: DirectTransport | None = None
+        self.is_open = False
+        self.limits: Any = None
+        self._full = False
+
+    def claim(self, transport: DirectTransport, *, max_message_size: int, close_timeout: float) -> None:
+        assert not self.is_open, "claimed before it is accepted"
+        self.transport = transport
+        self.limits = (max_message_size, close_timeout)
+
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        return self._write
+
+    def _write(self, data: bytes) -> None:
+        assert self.is_open, "nothing is written before the connection is accepted"
+        assert not self.closings, "nothing is written after the close frame"
+        self.wire.append(data)
+        self.waiting += len(data)
+        if self.waiting > self.room and not self._full and self.transport is not None:
+            self._full = True
+            self.transport.pause_writing()
+
+    def drained(self) -> None:
+        """Let the client read everything."""
+        self.waiting = 0
+        if self._full and self.transport is not None:
+            self._full = False
+            self.transport.resume_writing()
+
+    def close(self, code: int, reason: bytes) -> None:
+        self.calls.append(("close", code, reason))
+
+    def abort(self) -> None:
+        self.calls.append(("abort",))
+
+    def pause_reading(self) -> None:
+        self.calls.append(("pause_reading",))
+
+    def resume_reading(self) -> None:
+        self.calls.append(("resume_reading",))
+
+    @property
+    def closings(self) -> list[Any]:
+        return [call for call in self.calls if call[0] == "close"]
+
+
+class Direct:
+    """A connection over a ``DirectTransport``."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        consumer: FakeConsumer | None = None,
+        *,
+        room: int = 10**9,
+        outbox_limit: int = 10**6,
+        extensions: dict[str, Any] | None = None,
+    ) -> None:
+        self.link = FakeLink(room)
+        self.sent: list[Any] = []
+        self.sending: asyncio.Future[None] | None = None
+        self.scope: dict[str, Any] = {"type": "websocket", "path": "/", "extensions": extensions or {}}
+        self.transport = DirectTransport(
+            cast(Any, self.link),
+            self.scope,
+            self.send,
+            outbox_limit=outbox_limit,
+            max_message_size=77,
+            close_timeout=3.0,
+        )
+        config = Config(outbox_limit=outbox_limit)
+        self.connection, self.consumer = connect_over(hub, self.transport, consumer, config, self.scope)
+        self.task = asyncio.create_task(self.connection.run(), context=self.link.context)
+
+    async def send(self, message: Any) -> None:
+        if self.sending is not None:
+            await self.sending
+        self.sent.append(message)
+        if message["type"] == "websocket.accept":
+            self.link.is_open = True
+
+    async def opened(self) -> Direct:
+        await until(lambda: self.connection.state is State.OPEN and self.link.is_open)
+        await settled(3)
+        return self
+
+    @property
+    def messages(self) -> list[str | bytes]:
+        return messages_in(self.link.wire)
+
+    async def leave(self) -> None:
+        self.connection.lost(1001)
+        await self.task
+
+
+@on_jumping_loop
+async def test_direct_claims_the_link_before_it_is_accepted() -> None:
+    direct = Direct(await start_hub())
+    assert direct.link.transport is direct.transport
+    assert direct.link.limits == (77, 3.0)
+    await (await direct.opened()).leave()
+
+
+@on_jumping_loop
+async def test_direct_accepts_by_the_event_of_asgi() -> None:
+    direct = Direct(await start_hub(), Undecided())
+    await settled()
+    await direct.connection.accept("chat", iter([(b"x-a", b"1")]))
+    assert direct.sent == [{"type": "websocket.accept", "subprotocol": "chat", "headers": [(b"x-a", b"1")]}]
+    await direct.leave()
+
+
+@on_jumping_loop
+async def test_direct_writes_frames_to_the_link_itself() -> None:
+    direct = await Direct(await start_hub()).opened()
+    direct.connection.send_text(b"a")
+    direct.connection.send_binary(b"b")
+    await settled()
+    assert direct.link.wire == [FRAMES.join([FRAMES.text(b"a"), FRAMES.binary(b"b")])]
+    assert direct.connection.write == direct.link.write, "no transport stands in between while the socket takes all"
+    await direct.leave()
+
+
+@on_jumping_loop
+async def test_direct_keeps_what_comes_before_it_is_accepted_in_order() -> None:
+    hub = await start_hub()
+    consumer = Guarded()
+    direct = Direct(hub, consumer)
+    await settled()
+    for n in b"12":
+        await hub.engine.publish("room", bytes([n]))
+        await settled()
+    consumer.may_accept.set_result(None)
+    await direct.opened()
+    await hub.engine.publish("room", b"3")
+    await settled()
+    assert direct.messages == ["1", "2", "3"]
+    await direct.leave()
+
+
+@on_jumping_loop
+async def test_direct_keeps_what_comes_while_accepting_takes_long() -> None:
+    hub = await start_hub()
+    consumer = Guarded()
+    direct = Direct(hub, consumer)
+    direct.sending = asyncio.get_running_loop().create_future()
+    consumer.may_accept.set_result(None)
+    await settled()
+    await hub.engine.publish("room", b"1")
+    await settled()
+    direct.sending.set_result(None)
+    await direct.opened()
+    await hub.engine.publish("room", b"2")
+    await settled()
+    assert direct.messages == ["1", "2"]
+    await direct.leave()
+
+
+@on_jumping_loop
+async def test_direct_keeps_in_the_outbox_what_a_full_socket_does_not_take() -> None:
+    direct = await Direct(await start_hub(), room=5).opened()
+    for n in b"123456":
+        direct.connection.send_text(b"message " + bytes([n]))
+        await settled()
+    assert direct.messages == ["message 1"]
+    direct.link.drained()
+    assert direct.messages == ["message 1", "message 2"]
+    for _ in range(5):
+        direct.link.drained()
+    assert direct.messages == [f"message {n}" for n in range(1, 7)]
+    direct.connection.send_text(b"message 7")
+    await settled()
+    assert direct.messages[-1] == "message 7"
+    await direct.leave()
+
+
+@given(st.lists(st.sampled_from(["send", "send", "drain"]), max_size=30), st.integers(0, 30))
+def test_direct_keeps_the_order_whatever_the_socket_does(plan: list[str], room: int) -> None:
+    async def main() -> None:
+        direct = await Direct(await start_hub(), room=room).opened()
+        sent = []
+        for n, step in enumerate(plan):
+            if step == "send":
+                sent.append(f"message {n}")
+                direct.connection.send_text(sent[-1].encode())
+                await settled(2)
+            else:
+                direct.link.drained()
+            assert direct.messages == sent[: len(direct.messages)]
+        await direct.connection.close(4000, "end")
+        assert direct.messages == sent, "what waits goes out before the close frame"
+        assert direct.link.closings == [("close", 4000, b"end")]
+        await direct.task
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_direct_tells_once_that_the_outbox_is_full_and_writes_nothing_more() -> None:
+    direct = await Direct(await start_hub(), room=5, outbox_limit=40).opened()
+    for _ in range(9):
+        direct.connection.send_text(b"x" * 18)
+        await settled()
+    await direct.task
+    assert [call[1] for call in direct.link.closings] == [1013]
+    assert direct.connection._hub.counters.slow_clients == 1
+    # One was written; two waited and a third came: none of them is on the wire.
+    assert direct.messages == ["x" * 18]
+    assert direct.connection._hub.counters.dropped_bytes == 60
+
+
+@on_jumping_loop
+async def test_direct_writes_nothing_after_close_although_the_socket_drains() -> None:
+    direct = await Direct(await start_hub(), room=5).opened()
+    direct.connection.send_text(b"message 1")
+    await settled()
+    await direct.connection.close(None, None)
+    direct.link.drained()
+    direct.connection.write(FRAMES.text(b"late"))
+    assert direct.messages == ["message 1"]
+    await direct.task
+
+
+@on_jumping_loop
+async def test_direct_passes_pauses_of_reading_on() -> None:
+    direct = await Direct(await start_hub()).opened()
+    direct.connection.mailbox_crowded()
+    direct.connection.mailbox_relieved()
+    assert direct.link.calls == [("pause_reading",), ("resume_reading",)]
+    await direct.leave()
+
+
+@pytest.mark.parametrize(
+    ("status", "extensions", "expected"),
+    [
+        (403, {}, ["websocket.close"]),
+        (403, {"websocket.http.response": {}}, ["websocket.close"]),
+        (500, {}, ["websocket.close"]),
+        (500, {"websocket.http.response": {}}, ["websocket.http.response.start", "websocket.http.response.body"]),
+    ],
+)
+def test_both_refuse_once_and_with_a_status_where_the_server_can(
+    status: int, extensions: dict[str, Any], expected: list[str]
+) -> None:
+    async def main() -> None:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope: dict[str, Any] = {"type": "websocket", "extensions": extensions}
+        for transport in (
+            DirectTransport(cast(Any, FakeLink()), scope, send, outbox_limit=1, max_message_size=1, close_timeout=1),
+            ASGITransport(scope, cast(Receive, None), send, outbox_limit=1, close_timeout=1),
+        ):
+            sent.clear()
+            await transport.refuse(status)
+            await transport.refuse(403)
+            assert [message["type"] for message in sent] == expected
+            if len(expected) == 2:
+                assert sent[0]["status"] == 500
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_both_refuse_a_client_that_is_gone_without_an_error() -> None:
+    async def send(message: Any) -> None:
+        raise OSError("gone")
+
+    await DirectTransport(cast(Any, FakeLink()), {}, send, outbox_limit=1, max_message_size=1, close_timeout=1).refuse(
+        403
+    )
+    await ASGITransport({}, cast(Receive, None), send, outbox_limit=1, close_timeout=1).refuse(500)
+
+
+# By ASGI
+
+
+class ASGI(ASGIClient):
+    """A connection over an ``ASGITransport``."""
+
+    connection: Connection
+    consumer: FakeConsumer
+
+    def __init__(
+        self, hub: Hub, consumer: FakeConsumer | None = None, *, outbox_limit: int = 10**6, **config: Any
+    ) -> None:
+        settings = Config(outbox_limit=outbox_limit, **config)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            assert (await receive())["type"] == "websocket.connect"
+            transport = ASGITransport(
+                scope, receive, send, outbox_limit=outbox_limit, close_timeout=settings.close_timeout
+            )
+            self.connection, self.consumer = connect_over(hub, transport, consumer, settings, scope)
+            await self.connection.run()
+
+        super().__init__(app)
+
+
+@on_jumping_loop
+async def test_asgi_messages_go_both_ways() -> None:
+    client = ASGI(await start_hub())
+    await client.opened()
+    client.say("a")
+    client.say_bytes(b"b")
+    client.say("")
+    await until(lambda: len(client.consumer.received) == 3)
+    assert client.consumer.received == [b"a", b"b", b""]
+    client.connection.send_text("ä".encode())
+    client.connection.send_binary(b"\x00")
+    await until(lambda: len(client.kinds("websocket.send")) == 2)
+    assert client.kinds("websocket.send") == [
+        {"type": "websocket.send", "text": "ä"},
+        {"type": "websocket.send", "bytes": b"\x00"},
+    ]
+    await client.leave()
+    assert client.consumer.disconnects == [1001]
+
+
+@on_jumping_loop
+async def test_asgi_keeps_what_comes_before_it_is_accepted() -> None:
+    hub = await start_hub()
+    consumer = Guarded()
+    client = ASGI(hub, consumer)
+    await settled()
+    await hub.engine.publish("room", b"1")
+    await settled()
+    consumer.may_accept.set_result(None)
+    await client.opened()
+    await hub.engine.publish("room", b"2")
+    await until(lambda: len(client.texts) == 2)
+    assert client.texts == ["1", "2"]
+    assert not client.misuse
+    await client.leave()
+
+
+@on_jumping_loop
+async def test_asgi_keeps_what_comes_while_accepting_takes_long() -> None:
+    hub = await start_hub()
+    consumer = Guarded()
+    client = ASGI(hub, consumer)
+    await settled()
+    client.writable.clear()
+    consumer.may_accept.set_result(None)
+    await settled()
+    await hub.engine.publish("room", b"1")
+    await settled()
+    client.writable.set()
+    await client.opened()
+    await until(lambda: client.texts)
+    assert not client.misuse
+    await client.leave()
+
+
+@on_jumping_loop
+async def test_asgi_closes_behind_what_was_sent() -> None:
+    client = ASGI(await start_hub())
+    await client.opened()
+    client.writable.clear()
+    for n in range(5):
+        client.connection.send_text(b"%d" % n)
+    await client.connection.close(4001, "enough")
+    await settled()
+    client.writable.set()
+    await client.task
+    assert client.texts == ["0", "1", "2", "3", "4"]
+    assert client.sent[-1] == {"type": "websocket.close", "code": 4001, "reason": "enough"}
+    assert not client.misuse
+
+
+@on_jumping_loop
+async def test_asgi_sends_and_closes_in_one_tick_beside_another_connection() -> None:
+    hub = await start_hub()
+    first, second = ASGI(hub), ASGI(hub)
+    await first.opened()
+    await second.opened()
+    first.connection.send_text(b"bye")
+    second.connection.send_text(b"hello")
+    await first.connection.close(None, None)
+    await first.task
+    await until(lambda: second.texts)
+    assert (first.texts, second.texts) == (["bye"], ["hello"])
+    assert [event["type"] for event in first.sent[-2:]] == ["websocket.send", "websocket.close"]
+    await second.leave()
+
+
+@on_jumping_loop
+async def test_asgi_gives_a_client_that_does_not_read_the_close_timeout() -> None:
+    hub = await start_hub()
+    client = ASGI(hub, close_timeout=3.0)
+    await client.opened()
+    client.writable.clear()
+    client.connection.send_text(b"never read")
+    await client.connection.close(None, None)
+    began = hub.loop.time()
+    await client.task
+    assert 3 <= hub.loop.time() - began < 4
+    assert client.consumer.disconnects == [1000]
+
+
+@on_jumping_loop
+async def test_asgi_bounds_what_waits_for_a_slow_client() -> None:
+    client = ASGI(await start_hub(), outbox_limit=30, close_timeout=1.0)
+    await client.opened()
+    client.writable.clear()
+    for _ in range(9):
+        client.connection.send_text(b"x" * 12)
+        await settled(4)
+    await client.task
+    counters = client.connection._hub.counters
+    assert counters.slow_clients == 1
+    assert counters.dropped_bytes == 36
+    assert client.consumer.disconnects == [1013]
+
+
+@on_jumping_loop
+async def test_asgi_tells_a_slow_client_that_reads_again_why_it_was_closed() -> None:
+    client = ASGI(await start_hub(), outbox_limit=30)
+    await client.opened()
+    client.writable.clear()
+    for _ in range(5):
+        client.connection.send_text(b"x" * 12)
+        await settled(4)
+    client.writable.set()
+    await client.task
+    assert client.sent[-1]["code"] == 1013
+    assert not client.misuse
+
+
+@on_jumping_loop
+async def test_asgi_notes_a_client_that_is_gone_when_it_sends() -> None:
+    client = ASGI(await start_hub())
+    await client.opened()
+    client.left = True
+    client.connection.send_text(b"a")
+    await client.task
+    assert client.consumer.disconnects == [1006]
+
+
+@pytest.mark.parametrize(("code", "expected"), [(1000, 1000), (4001, 4001), (None, 1005)])
+def test_asgi_passes_the_clients_code_on(code: int | None, expected: int) -> None:
+    async def main() -> None:
+        client = ASGI(await start_hub())
+        await client.opened()
+        client.inbox.put_nowait({"type": "websocket.disconnect", **({"code": code} if code else {})})
+        await client.task
+        assert client.consumer.disconnects == [expected]
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_asgi_takes_nothing_while_reading_is_paused() -> None:
+    client = ASGI(await start_hub())
+    await client.opened()
+    client.connection.mailbox_crowded()
+    for text in "abc":
+        client.say(text)
+    await settled()
+    assert client.inbox.qsize() == 2
+    client.connection.mailbox_relieved()
+    await until(lambda: len(client.consumer.received) == 3)
+    await client.leave()
+
+
+@on_jumping_loop
+async def test_asgi_hears_of_a_client_that_left_although_reading_is_paused_by_then_relieved() -> None:
+    class Slow(FakeConsumer):
+        async def on_text(self, payload: bytes) -> None:
+            await super().on_text(payload)
+            await asyncio.sleep(1)
+
+    client = ASGI(await start_hub(), Slow(), inbound_limit=1)
+    await client.opened()
+    for text in "abc":
+        client.say(text)
+    await client.leave()
+    assert client.consumer.received == [b"a", b"b", b"c"]
+    assert client.consumer.disconnects == [1001]
+
+
+@pytest.mark.parametrize("end", ["timeout", "close", "leave"])
+def test_asgi_leaves_no_task_behind_where_the_decision_came_late(end: str) -> None:
+    async def main() -> None:
+        client = ASGI(await start_hub(), Undecided())
+        await settled()
+        if end == "close":
+            await client.connection.close(None, None)
+        elif end == "leave":
+            await client.leave()
+        await client.task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_asgi_leaves_no_task_behind_where_it_is_cancelled() -> None:
+    client = ASGI(await start_hub())
+    await client.opened()
+    client.task.cancel()
+    await asyncio.wait([client.task])
+    assert client.consumer.disconnects == [1012]
+
+
+@on_jumping_loop
+async def test_asgi_ends_where_receiving_fails() -> None:
+    hub = await start_hub()
+    consumer = FakeConsumer()
+
+    async def receive() -> Any:
+        raise LookupError("the server is wrong")
+
+    async def send(message: Any) -> None:
+        pass
+
+    transport = ASGITransport({}, receive, send, outbox_limit=10, close_timeout=1)
+    connection, _ = connect_over(hub, transport, consumer, Config(), {})
+    await asyncio.wait_for(connection.run(), 1000)
+    assert len(consumer.disconnects) == 1
+
+
+def test_frames_are_read_by_another_implementation() -> None:
+    assert [bytes(frame.data) for frame in parse_frames(FRAMES.text(b"a") + FRAMES.binary(b"b"))] == [b"a", b"b"]
