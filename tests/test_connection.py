@@ -537,6 +537,19 @@ async def test_messages_before_the_end_are_handled_before_disconnect() -> None:
 
 
 @on_jumping_loop
+async def test_who_is_lost_has_left_its_groups_at_once_although_a_handler_is_busy() -> None:
+    hub = await start_hub()
+    client = await Client(hub, consumer_that(on_text=lambda consumer: asyncio.sleep(10))).opened()
+    await hub.join("room", client.connection)
+    client.receive("x")
+    await until(lambda: client.consumer.received)
+    client.connection.lost(1001)
+    assert hub.members("room") == 0
+    assert hub.find(client.connection.channel_name) is client.connection, "its consumer has yet to finish"
+    await client.task
+
+
+@on_jumping_loop
 async def test_drain_handles_the_messages_that_were_received() -> None:
     async def on_text(consumer: Any) -> None:
         await asyncio.sleep(1)

@@ -159,12 +159,15 @@ async def test_who_comes_and_goes_between_two_flushes_is_noticed() -> None:
     hub, group = make_hub(), Group("room")
     transports = [FakeTransport() for _ in range(3)]
     connections = [make_connection(hub, transport=transport) for transport in transports]
-    for connection in connections[:2]:
-        cohort = group.add(connection)
-    cohort.pending = [FRAMES.text(b"1")]
-    cohort.flush(others_are_dirty=False)
-    group.remove(connections[0])
-    group.add(connections[2])
-    cohort.pending = [FRAMES.text(b"2")]
-    cohort.flush(others_are_dirty=False)
-    assert [transport.messages for transport in transports] == [["1"], ["1", "2"], ["2"]]
+    cohort = group.add(connections[0])
+    changes = [
+        lambda: None,
+        lambda: group.add(connections[1]),
+        lambda: group.remove(connections[0]),
+        lambda: group.add(connections[2]),
+    ]
+    for number, change in enumerate(changes):
+        change()
+        cohort.pending = [FRAMES.text(b"%d" % number)]
+        cohort.flush(others_are_dirty=False)
+    assert [transport.messages for transport in transports] == [["0", "1"], ["1", "2", "3"], ["3"]]

@@ -371,6 +371,57 @@ def test_a_member_whose_write_raises_harms_no_other(sends: bool) -> None:
 
 
 @on_jumping_loop
+async def test_a_connection_whose_write_raises_alone_harms_no_other() -> None:
+    hub = await start_hub()
+    clients = [await Client(hub).opened() for _ in range(3)]
+    clients[1].transport.write_error = RuntimeError("unable to perform operation; the handler is closed")
+    for number, client in enumerate(clients):
+        client.connection.send_text(b"%d" % number)
+    await settled()
+    assert [client.messages for client in clients] == [["0"], [], ["2"]]
+    assert hub.counters.sends_after_close == 1
+    await all_leave(clients)
+
+
+def test_what_can_not_be_delivered_is_logged_and_harms_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(FrameFormat):
+        def text(self, payload: bytes) -> bytes:
+            raise LookupError("a fault of ours")
+
+    @on_jumping_loop
+    async def main() -> None:
+        hub = await start_hub()
+        broken = await clients_in(hub, "room", Choir(), transports=lambda: FakeTransport(Broken()))
+        clients = await clients_in(hub, "other room", Choir())
+        await event_to(hub, "room", "note", 1)
+        await event_to(hub, "other room", "note", 2)
+        await settled()
+        assert clients[0].messages == ['"shared 2"']
+        await all_leave([*broken, *clients])
+
+    main()
+    assert "a fault of ours" in caplog.text
+
+
+@on_jumping_loop
+async def test_a_handler_may_change_its_event_without_another_member_noticing() -> None:
+    seen: list[Any] = []
+
+    class Changer(FakeConsumer):
+        async def note(self, event: dict[str, Any]) -> None:
+            seen.append((event["n"], list(event["list"])))
+            event["n"] = "changed"
+            event["list"].append("changed")
+
+    hub = await start_hub()
+    clients = await clients_in(hub, "room", Changer(), Changer(), Changer())
+    await event_to(hub, "room", "note", 1, list=[1])
+    await settled()
+    assert seen == [(1, [1])] * 3
+    await all_leave(clients)
+
+
+@on_jumping_loop
 async def test_a_member_whose_write_raises_while_it_closes_harms_no_other() -> None:
     class Leaver(FakeConsumer):
         async def note(self, event: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ LAYERS = {
     "antiphon.names": CORE,
     "antiphon.lifecycle": CORE,
     "antiphon.outbox": CORE,
+    "antiphon.scalars": CORE,
     "antiphon.frames": CORE,
     "antiphon.formats": CORE,
     "antiphon.events": CORE,

@@ -265,6 +265,31 @@ def test_direct_keeps_the_order_whatever_the_socket_does(plan: list[str], room: 
 
 
 @on_jumping_loop
+async def test_direct_offers_the_descriptor_only_while_nothing_waits_in_front_of_it() -> None:
+    hub = await start_hub()
+    consumer = Guarded()
+    direct = Direct(hub, consumer, room=5)
+    direct.link.descriptor = 7
+    await settled()
+    assert direct.connection.descriptor == NO_DESCRIPTOR, "it is not accepted yet"
+    consumer.may_accept.set_result(None)
+    await direct.opened()
+    assert direct.connection.descriptor == 7
+    direct.connection.send_text(b"more than there is room for")
+    await settled()
+    assert direct.connection.descriptor == NO_DESCRIPTOR
+    direct.connection.send_text(b"waits in the outbox")
+    await settled()
+    direct.link.drained()
+    assert direct.connection.descriptor == NO_DESCRIPTOR, "what waited has filled the socket again"
+    direct.link.drained()
+    assert direct.connection.descriptor == 7
+    await direct.connection.close(None, None)
+    assert direct.connection.descriptor == NO_DESCRIPTOR
+    await direct.task
+
+
+@on_jumping_loop
 async def test_direct_tells_once_that_the_outbox_is_full_and_writes_nothing_more() -> None:
     direct = await Direct(await start_hub(), room=5, outbox_limit=40).opened()
     for _ in range(9):

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from antiphon.exceptions import InvalidEvent, NotEncodable, UsageError
+from antiphon.scalars import as_scalar
 from antiphon.types import Event, Turn
 
 __all__ = ["Handler", "find_handler", "framework", "handler_name", "make_event", "shared"]
@@ -146,17 +147,7 @@ def _awaiting(function: Callable[[Any, Any], Any]) -> Turn:
     return handler
 
 
-def _as_plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    raise NotImplementedError(f"{type(value).__qualname__} is no type that can travel")
-
-
-_pack = msgspec.msgpack.Encoder(enc_hook=_as_plain).encode
+_pack = msgspec.msgpack.Encoder(enc_hook=as_scalar).encode
 _unpack = msgspec.msgpack.Decoder().decode
 
 

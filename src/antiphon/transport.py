@@ -115,18 +115,46 @@ async def _refuse(scope: Scope, send: Send, status: int) -> None:
         await send({"type": "websocket.http.response.body", "body": b"Internal Server Error"})
 
 
-class DirectTransport:
+class _Handshake:
+    """What the siblings share: whom to tell, and the answer to the handshake."""
+
+    __slots__ = ("_answered", "_connection", "_scope", "_send")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._answered = False
+        self._connection: Connection | None = None
+
+    def attach(self, connection: Connection) -> None:
+        """Remember whom to tell."""
+        self._connection = connection
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that this transport serves."""
+        assert self._connection is not None
+        return self._connection
+
+    async def refuse(self, status: int) -> None:
+        """Refuse by ASGI's events."""
+        if not self._answered:
+            self._answered = True
+            await _refuse(self._scope, self._send, status)
+
+    async def _accept(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._answered = True
+        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+
+
+class DirectTransport(_Handshake):
     """Frames straight to the socket of antiphon's server."""
 
     __slots__ = (
-        "_answered",
         "_closed",
-        "_connection",
         "_link",
         "_outbox",
         "_outbox_limit",
-        "_scope",
-        "_send",
         "context",
     )
 
@@ -142,38 +170,18 @@ class DirectTransport:
         max_message_size: int,
         close_timeout: float,
     ) -> None:
+        super().__init__(scope, send)
         self.context: contextvars.Context | None = link.context
         self._link = link
-        self._scope = scope
-        self._send = send
         self._outbox_limit = outbox_limit
         self._outbox: Outbox[bytes] | None = None
-        self._answered = False
         self._closed = False
-        self._connection: Connection | None = None
         link.claim(self, max_message_size=max_message_size, close_timeout=close_timeout)
-
-    def attach(self, connection: Connection) -> None:
-        """Remember whom to tell."""
-        self._connection = connection
-
-    @property
-    def connection(self) -> Connection:
-        """The connection that this transport serves."""
-        assert self._connection is not None
-        return self._connection
 
     async def accept(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Accept by ASGI's event; from then on chunks go to the socket."""
-        self._answered = True
-        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+        await self._accept(subprotocol, headers)
         self.resume_writing()
-
-    async def refuse(self, status: int) -> None:
-        """Refuse by ASGI's events."""
-        if not self._answered:
-            self._answered = True
-            await _refuse(self._scope, self._send, status)
 
     def listen(self) -> None:
         """Do nothing: a claimed link tells everything by itself."""
@@ -227,51 +235,31 @@ class DirectTransport:
             self._link.write(outbox.take())
 
 
-class ASGITransport:
+class ASGITransport(_Handshake):
     """Messages by ``send`` and ``receive`` of any ASGI server."""
 
     format: Format = MESSAGES
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, outbox_limit: int, close_timeout: float) -> None:
+        super().__init__(scope, send)
         self.context: contextvars.Context | None = None
-        self._scope = scope
         self._receive = receive
-        self._send = send
         self._outbox: Outbox[tuple[str | bytes, ...]] = Outbox(outbox_limit)
         self._close_timeout = close_timeout
         self._close: dict[str, Any] | None = None
-        self._answered = False
         self._accepted = False
-        self._connection: Connection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._may_read = asyncio.Event()
         self._may_read.set()
 
-    def attach(self, connection: Connection) -> None:
-        """Remember whom to tell."""
-        self._connection = connection
-
-    @property
-    def connection(self) -> Connection:
-        """The connection that this transport serves."""
-        assert self._connection is not None
-        return self._connection
-
     async def accept(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Accept by ASGI's event and begin to receive."""
-        self._answered = True
-        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+        await self._accept(subprotocol, headers)
         self._accepted = True
         self.listen()
         if self._outbox:
             self._start_writer()
-
-    async def refuse(self, status: int) -> None:
-        """Refuse by ASGI's events."""
-        if not self._answered:
-            self._answered = True
-            await _refuse(self._scope, self._send, status)
 
     def listen(self) -> None:
         """Start the task that receives."""

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from antiphon.exceptions import ClientError, NotEncodable
+from antiphon.scalars import as_scalar
 
 __all__ = ["BINARY_FRAME", "decode", "encode", "error"]
 
@@ -26,21 +27,8 @@ _LONG_NUMBER = b"0" * 19
 _DIGITS_TO_ZERO = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 
 
-def _plain(value: Any) -> Any:
-    """Return ``value`` as a type that JSON has: subclasses of text and numbers, Django's lazy text."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if type(value).__name__ == "__proxy__":  # django.utils.functional.lazy
-        return str(value)
-    raise NotImplementedError(f"{type(value).__qualname__} is no type that JSON has")
-
-
 _decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+_encode = msgspec.json.Encoder(enc_hook=as_scalar).encode
 
 
 def encode(content: Any) -> bytes:
@@ -58,7 +46,7 @@ def encode(content: Any) -> bytes:
 def _encode_slowly(content: Any, error: BaseException) -> bytes:
     """Try what only the standard library takes: None as a key, half of a surrogate pair (escaped)."""
     try:
-        return json.dumps(_finite(content), allow_nan=False, default=_plain).encode()
+        return json.dumps(_finite(content), allow_nan=False, default=as_scalar).encode()
     except (TypeError, ValueError, NotImplementedError, RecursionError):
         raise NotEncodable(f"this content is not JSON: {str(error) or type(error).__name__}") from error
 
