@@ -40,16 +40,15 @@ class AuthMiddleware(ChannelsAuthMiddleware):
     def __init__(self, inner: ASGIApplication) -> None:
         super().__init__(inner)
         self._waiting: list[tuple[Scope, asyncio.Future[Any]]] = []
-        self._trips: set[asyncio.Task[None]] = set()
+        self._trip: asyncio.Task[None] | None = None
 
     async def resolve_scope(self, scope: Scope) -> None:
         """Wait for the trip that brings this scope's user."""
-        future = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
         self._waiting.append((scope, future))
-        if not self._trips:
-            trip = asyncio.create_task(self._travel())
-            self._trips.add(trip)
-            trip.add_done_callback(self._trips.discard)
+        if self._trip is None or self._trip.done() or self._trip.get_loop() is not loop:
+            self._trip = loop.create_task(self._travel())
         scope["user"]._wrapped = await future
 
     async def _travel(self) -> None:
@@ -67,6 +66,7 @@ class AuthMiddleware(ChannelsAuthMiddleware):
                     future.set_exception(user)
                 else:
                     future.set_result(user)
+        self._trip = None  # at once, not when the task is done: whoever comes in between needs a new one
 
 
 def AuthMiddlewareStack(inner: ASGIApplication) -> ASGIApplication:

@@ -1,0 +1,66 @@
+"""antiphon without a framework: the three ways to speak to a group, and an echo, each on a path of its own."""
+
+from __future__ import annotations
+
+from antiphon import AsyncJsonWebsocketConsumer, publish, shared
+
+GROUP = "bench"
+
+
+class Member(AsyncJsonWebsocketConsumer):
+    """A connection that joins the group."""
+
+    async def connect(self):
+        await self.channel_layer.group_add(GROUP, self.channel_name)
+        await self.accept()
+
+
+class Handler(Member):
+    """Channels' code: the handler runs for each member."""
+
+    async def receive_json(self, content):
+        event = {"type": "send_response", "content": "Message received: " + content["content"]}
+        await self.channel_layer.group_send(GROUP, event)
+
+    async def send_response(self, event):
+        await self.send_json({"type": "response", "content": event["content"]})
+
+
+class Shared(Member):
+    """The same, but the handler is a function of the event alone and runs once."""
+
+    async def receive_json(self, content):
+        event = {"type": "send_response", "content": "Message received: " + content["content"]}
+        await self.channel_layer.group_send(GROUP, event)
+
+    @shared
+    def send_response(event):
+        return {"type": "response", "content": event["content"]}
+
+
+class Publish(Member):
+    """A publication of the content as it came."""
+
+    async def receive_json(self, content):
+        await publish(GROUP, content)
+
+
+class Echo(AsyncJsonWebsocketConsumer):
+    """Every message goes back."""
+
+    async def receive_json(self, content):
+        await self.send_json(content)
+
+
+routes = {
+    "/handler": Handler.as_asgi(),
+    "/shared": Shared.as_asgi(),
+    "/publish": Publish.as_asgi(),
+    "/echo": Echo.as_asgi(),
+}
+
+
+async def app(scope, receive, send):
+    """Routes by path."""
+    if scope["type"] == "websocket":
+        await routes[scope["path"]](scope, receive, send)

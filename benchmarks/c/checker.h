@@ -1,0 +1,78 @@
+/* The checker: every member of the group must see 1, 2, 3 … without a hole, twice nothing, each message unaltered.
+ *
+ * Laws it checks, per member:
+ *   lost        a number was passed over and never came
+ *   reordered   a number came after a later one
+ *   duplicates  a number came again
+ *   altered     a frame carries a number but not the text that was published with it
+ *   unexpected  a data frame without any number, or with one that was never published
+ *
+ * It knows nothing of sockets, so that `load selftest` can show that it fails when it should.
+ */
+#ifndef CHECKER_H
+#define CHECKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { DIGITS = 12, EXPECTED_MAX = 512 };
+#define PADDING " padding-padding-padding"
+
+struct tally {
+    uint64_t deliveries, lost, reordered, duplicates, altered, unexpected;
+};
+
+struct member {
+    uint64_t last;    /* highest number seen */
+    uint64_t missing; /* bit i: number last - i has not come yet */
+    bool joined;      /* has seen the probe, number 0 */
+};
+
+/* One message in flight, or the place for one. */
+struct slot {
+    uint64_t sent_ns;
+    uint32_t arrived; /* members that have passed this number */
+    uint8_t expected[EXPECTED_MAX];
+};
+
+struct checker {
+    uint32_t n;
+    struct member *members;
+    uint32_t joined;
+    struct slot *ring; /* message s lives in ring[s & ring_mask] while it is in flight */
+    uint64_t ring_mask;
+    uint64_t sent, completed; /* numbers 1 … sent are published, `completed` of them have reached everyone */
+    size_t frame_length;      /* of the server's frame, learnt from the probe; 0: not known yet */
+    size_t digits_at;         /* offset of the number in that frame */
+    uint8_t template[EXPECTED_MAX];
+    struct tally tally;
+    void (*on_complete)(void *context, struct slot *slot);
+    void *context;
+};
+
+enum check_result { CHECK_WAITS, CHECK_CONTROL, CHECK_BROKEN };
+
+void checker_init(struct checker *checker, uint32_t members, uint32_t in_flight);
+void checker_free(struct checker *checker);
+
+/* Announces that message `checker->sent + 1` is published at `now_ns`; returns its number. */
+uint64_t checker_publish(struct checker *checker, uint64_t now_ns);
+
+/* Takes the frames of one member out of `bytes`. Stops at a cut frame (CHECK_WAITS) or in front of a control frame
+ * (CHECK_CONTROL); `*used` says how far it came. */
+enum check_result checker_feed(
+    struct checker *checker, uint32_t member, const uint8_t *bytes, size_t length, size_t *used);
+
+/* Counts everything that is still under way as lost. */
+void checker_give_up(struct checker *checker);
+
+void write_digits(uint8_t *out, uint64_t number);
+
+/* Finds the first run of exactly DIGITS digits. */
+bool find_number(const uint8_t *bytes, size_t length, size_t *at, uint64_t *number);
+
+/* True if PADDING stands behind the number at `at`. */
+bool padding_follows(const uint8_t *bytes, size_t length, size_t at);
+
+#endif

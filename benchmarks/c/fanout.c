@@ -1,0 +1,187 @@
+/* fanout: N members of one group, one of which publishes and keeps W messages in flight.
+ *
+ * A message is complete when all N members have it; then the next is published. Messages that may be published at the
+ * same time go out with one write. With --rate the publisher follows the clock instead, and a message's latency counts
+ * from the moment at which it was due (so a server that falls behind cannot hide it).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "checker.h"
+#include "frame.h"
+#include "histogram.h"
+#include "load.h"
+
+enum { RATE_IN_FLIGHT = 8192, PROBES = 5 };
+
+struct fanout {
+    struct checker checker;
+    struct histogram latency;
+    int timer; /* wakes the open loop; unused with a window */
+    bool stalled;
+};
+
+struct mark {
+    uint64_t at_ns, deliveries, messages, rounds, events;
+    double cpu;
+};
+
+static void opened(struct client *client, struct conn *conn) { (void)client, (void)conn; }
+
+static size_t frames(struct client *client, struct conn *conn, const uint8_t *bytes, size_t length) {
+    struct fanout *fanout = client->context;
+    size_t used = 0, part;
+    for (;;) {
+        enum check_result result =
+            checker_feed(&fanout->checker, conn->index, bytes + used, length - used, &part);
+        used += part;
+        if (result == CHECK_WAITS) return used;
+        if (result == CHECK_BROKEN) fail("the server broke the protocol on connection %u", conn->index);
+        struct frame frame;
+        frame_parse(bytes + used, length - used, &frame);
+        client_control(client, conn, &frame);
+        used += frame.total;
+    }
+}
+
+static const struct mode fanout_mode = {.opened = opened, .frames = frames};
+
+static void completed(void *context, struct slot *slot) {
+    struct fanout *fanout = context;
+    histogram_add(&fanout->latency, now_ns() - slot->sent_ns);
+}
+
+/* Publishes `count` messages with one write. */
+static void publish(struct client *client, struct fanout *fanout, uint32_t count, const uint64_t *due_ns) {
+    static uint8_t out[RATE_IN_FLIGHT * (FRAME_HEADER_MAX + MESSAGE_MAX)];
+    uint8_t message[MESSAGE_MAX];
+    size_t length = 0;
+    uint64_t now = now_ns();
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t number = checker_publish(&fanout->checker, due_ns ? due_ns[i] : now);
+        length += client_frame(client, out + length, OP_TEXT, message, write_message(message, number));
+    }
+    if (length) client_write(&client->conns[0], out, length);
+}
+
+/* A message with the number 0, again and again until every member has had one: then all are members. */
+static void probe(struct client *client, struct fanout *fanout) {
+    uint8_t message[MESSAGE_MAX];
+    size_t length = write_message(message, 0);
+    for (int i = 0; i < PROBES; i++) {
+        client_send(client, &client->conns[0], OP_TEXT, message, length);
+        uint64_t deadline = now_ns() + 2000000000ULL;
+        while (fanout->checker.joined < client->n && now_ns() < deadline) client_round(client, 50);
+        if (fanout->checker.joined == client->n) return;
+    }
+    fail("only %u of %u members got the probe", fanout->checker.joined, client->n);
+}
+
+static struct mark mark(const struct client *client, const struct checker *checker) {
+    return (struct mark){
+        now_ns(), checker->tally.deliveries, checker->completed, client->rounds, client->events, cpu_seconds()};
+}
+
+static int in_flight(const struct checker *checker) { return (int)(checker->sent - checker->completed); }
+
+/* Due messages of an open loop: those of the schedule `start + k / rate`. */
+static void publish_due(struct client *client, struct fanout *fanout, double rate, uint64_t start_ns) {
+    static uint64_t due[RATE_IN_FLIGHT];
+    uint64_t expirations;
+    ssize_t rearmed = read(fanout->timer, &expirations, sizeof expirations); /* a timerfd sleeps until it is read */
+    (void)rearmed;
+    struct checker *checker = &fanout->checker;
+    uint64_t target = (uint64_t)((double)(now_ns() - start_ns) / 1e9 * rate) + 1; /* the first is due at once */
+    uint32_t count = 0;
+    while (checker->sent + count < target && in_flight(checker) + (int)count < RATE_IN_FLIGHT) {
+        due[count] = start_ns + (uint64_t)((double)(checker->sent + count) / rate * 1e9);
+        count++;
+    }
+    publish(client, fanout, count, due);
+}
+
+/* Wakes us just after each message is due. */
+static int start_clock(struct client *client, double rate, uint64_t start_ns) {
+    uint64_t step = (uint64_t)(1e9 / rate);
+    struct itimerspec every = {.it_interval = {(time_t)(step / 1000000000), (long)(step % 1000000000)}};
+    uint64_t first = start_ns + step + 20000;
+    every.it_value = (struct timespec){(time_t)(first / 1000000000), (long)(first % 1000000000)};
+    prctl(PR_SET_TIMERSLACK, 1UL);
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+    if (timer < 0 || timerfd_settime(timer, TFD_TIMER_ABSTIME, &every, NULL) < 0 ||
+        epoll_ctl(client->epoll, EPOLL_CTL_ADD, timer, &event) < 0)
+        fail("timerfd: %s", strerror(errno));
+    return timer;
+}
+
+/* Runs until `until_ns`; false if nothing arrived for `stall` seconds. */
+static bool run(struct client *client, struct fanout *fanout, const struct options *o, uint64_t start, uint64_t until) {
+    struct checker *checker = &fanout->checker;
+    uint64_t seen = checker->tally.deliveries, seen_at = now_ns(), now;
+    while ((now = now_ns()) < until) {
+        if (o->rate > 0) publish_due(client, fanout, o->rate, start);
+        else if (in_flight(checker) < (int)o->window)
+            publish(client, fanout, o->window - (uint32_t)in_flight(checker), NULL);
+        uint64_t left_ms = (until - now) / 1000000 + 1;
+        client_round(client, left_ms < 100 ? (int)left_ms : 100);
+        if (checker->tally.deliveries != seen) seen = checker->tally.deliveries, seen_at = now;
+        if (now > seen_at && (double)(now - seen_at) / 1e9 > o->stall) return false;
+    }
+    return true;
+}
+
+/* Waits for what is still under way, as long as something arrives. */
+static void drain(struct client *client, struct fanout *fanout, double stall) {
+    struct checker *checker = &fanout->checker;
+    uint64_t seen = checker->tally.deliveries, seen_at = now_ns();
+    while (in_flight(checker) && (double)(now_ns() - seen_at) / 1e9 < stall) {
+        client_round(client, 100);
+        if (checker->tally.deliveries != seen) seen = checker->tally.deliveries, seen_at = now_ns();
+    }
+    fanout->stalled |= in_flight(checker) > 0;
+    checker_give_up(checker);
+}
+
+static void report(const struct fanout *fanout, const struct options *o, struct mark from, struct mark to) {
+    double wall = (double)(to.at_ns - from.at_ns) / 1e9;
+    const struct tally *tally = &fanout->checker.tally;
+    printf(
+        "{\"mode\":\"fanout\",\"n\":%u,\"window\":%u,\"rate\":%.0f,\"seconds\":%.3f,\"deliveries_per_s\":%.1f,"
+        "\"messages_per_s\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"lost\":%lu,\"reordered\":%lu,\"duplicates\":%lu,"
+        "\"altered\":%lu,\"unexpected\":%lu,\"stalled\":%s,\"client_cpu\":%.3f,\"client_events_per_round\":%.2f}\n",
+        o->n, o->rate > 0 ? 0 : o->window, o->rate, wall, (double)(to.deliveries - from.deliveries) / wall,
+        (double)(to.messages - from.messages) / wall, (double)histogram_quantile(&fanout->latency, 0.5) / 1e3,
+        (double)histogram_quantile(&fanout->latency, 0.99) / 1e3, tally->lost, tally->reordered, tally->duplicates,
+        tally->altered, tally->unexpected, fanout->stalled ? "true" : "false", (to.cpu - from.cpu) / wall,
+        (double)(to.events - from.events) / (double)(to.rounds - from.rounds ? to.rounds - from.rounds : 1));
+}
+
+int mode_fanout(const struct options *o) {
+    static struct fanout fanout;
+    struct client client = {
+        .port = o->port, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &fanout_mode,
+        .context = &fanout};
+    checker_init(&fanout.checker, o->n, o->rate > 0 ? RATE_IN_FLIGHT : o->window);
+    client_init(&client, o->n);
+    client_open_all(&client, 64);
+    probe(&client, &fanout);
+    fanout.checker.on_complete = completed;
+    fanout.checker.context = &fanout;
+    uint64_t start = now_ns(), warm = start + (uint64_t)(o->warmup * 1e9);
+    if (o->rate > 0) fanout.timer = start_clock(&client, o->rate, start);
+    fanout.stalled = !run(&client, &fanout, o, start, warm);
+    histogram_clear(&fanout.latency);
+    struct mark from = mark(&client, &fanout.checker);
+    if (!fanout.stalled) fanout.stalled = !run(&client, &fanout, o, start, from.at_ns + (uint64_t)(o->seconds * 1e9));
+    struct mark to = mark(&client, &fanout.checker);
+    drain(&client, &fanout, o->stall < 5 ? o->stall : 5);
+    report(&fanout, o, from, to);
+    return 0;
+}

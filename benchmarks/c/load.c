@@ -1,0 +1,84 @@
+/* The load client: one thread, epoll, no allocation per frame. `load` without arguments says how to use it. */
+#include "load.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checker.h"
+
+static const char usage[] =
+    "usage: load fanout  --port P [--path /ws] --n N --window W [--rate R] --seconds S --warmup S\n"
+    "       load echo    --port P [--path /echo] --n N --seconds S --warmup S\n"
+    "       load connect --port P [--path /ws] --count C --concurrency K\n"
+    "       load idle    --port P [--path /ws] --n N --seconds S\n"
+    "       load selftest\n"
+    "Also: --cookie TEXT, --origin TEXT for the handshake; --stall S: give up when nothing arrives for so long (10).\n"
+    "--rate R publishes R messages a second, whatever the server does, instead of keeping W in flight.\n";
+
+size_t write_message(uint8_t *out, uint64_t number) {
+    static const char head[] = "{\"type\":\"message\",\"content\":\"", tail[] = PADDING "\"}";
+    memcpy(out, head, sizeof head - 1);
+    write_digits(out + sizeof head - 1, number);
+    memcpy(out + sizeof head - 1 + DIGITS, tail, sizeof tail - 1);
+    return sizeof head - 1 + DIGITS + sizeof tail - 1;
+}
+
+static uint32_t positive(const char *text) {
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    if (*end || value < 1 || value > 1000000) fail("not a number from 1 to 1000000: %s", text);
+    return (uint32_t)value;
+}
+
+static double seconds(const char *text) {
+    char *end;
+    double value = strtod(text, &end);
+    if (*end || value < 0 || value > 3600) fail("not a number from 0 to 3600: %s", text);
+    return value;
+}
+
+static struct options parse(int argc, char **argv) {
+    static const struct option known[] = {
+        {"port", 1, 0, 'p'},   {"path", 1, 0, 'P'},  {"n", 1, 0, 'n'},       {"window", 1, 0, 'w'},
+        {"count", 1, 0, 'c'},  {"rate", 1, 0, 'r'},  {"seconds", 1, 0, 's'}, {"warmup", 1, 0, 'u'},
+        {"cookie", 1, 0, 'k'}, {"stall", 1, 0, 'x'}, {"origin", 1, 0, 'o'},  {"concurrency", 1, 0, 'C'},
+        {0, 0, 0, 0}};
+    struct options o = {.path = "/ws", .n = 100, .window = 1, .count = 1000, .concurrency = 16, .seconds = 3,
+                        .warmup = 0.5, .stall = 10};
+    int option;
+    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) switch (option) {
+        case 'p': o.port = (uint16_t)positive(optarg); break;
+        case 'P': o.path = optarg; break;
+        case 'n': o.n = positive(optarg); break;
+        case 'w': o.window = positive(optarg); break;
+        case 'c': o.count = positive(optarg); break;
+        case 'C': o.concurrency = positive(optarg); break;
+        case 'r': o.rate = (double)positive(optarg); break;
+        case 's': o.seconds = seconds(optarg); break;
+        case 'u': o.warmup = seconds(optarg); break;
+        case 'x': o.stall = seconds(optarg); break;
+        case 'k': o.cookie = optarg; break;
+        case 'o': o.origin = optarg; break;
+        default: fputs(usage, stderr); exit(2);
+        }
+    if (o.window > 64) fail("--window: the checker remembers 64 numbers back");
+    return o;
+}
+
+int main(int argc, char **argv) {
+    const char *mode = argc > 1 ? argv[1] : "";
+    if (!strcmp(mode, "selftest")) return mode_selftest();
+    struct options options = parse(argc - 1 > 0 ? argc - 1 : 1, argv + (argc > 1));
+    if (!options.port || !strlen(mode)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    if (!strcmp(mode, "fanout")) return mode_fanout(&options);
+    if (!strcmp(mode, "echo")) return mode_echo(&options);
+    if (!strcmp(mode, "connect")) return mode_connect(&options);
+    if (!strcmp(mode, "idle")) return mode_idle(&options);
+    fputs(usage, stderr);
+    return 2;
+}

@@ -1,0 +1,88 @@
+"""The performance goals, as ratios between servers of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.results import Results
+from benchmarks.servers import CONNECT, ECHO, FANOUT, IDLE, LATENCY
+
+PYTHON_PEERS = ("starlette", "aiohttp", "picows", "channels-uvicorn", "channels-daphne")
+IDLE_LIMIT_BYTES = 10 * 1024
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One goal against one run. `is_` and `should` are ratios, or KiB for memory; None: not measured in this run."""
+
+    goal: str
+    is_: float | None
+    should: float
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the run meets the goal; None if it cannot say."""
+        if self.is_ is None:
+            return None
+        return self.is_ <= self.should if self.at_most else self.is_ >= self.should
+
+
+def verdicts(results: Results) -> Iterator[Verdict]:
+    """Every goal that this suite can measure."""
+    yield from handler_goals(results)
+    yield from broadcast_goals(results)
+    yield from other_goals(results)
+    yield from latency_goals(results)
+
+
+def ratio(results: Results, cell: str, ours: str, theirs: str) -> float | None:
+    """How many times the peer's figure ours is."""
+    mine, other = results.median(ours, cell), results.median(theirs, cell)
+    return mine / other if mine is not None and other else None
+
+
+def handler_goals(results: Results) -> Iterator[Verdict]:
+    """Channels' code with one import changed."""
+    for n in (100, 1000):
+        cell = f"{FANOUT}/{n}/4"
+        for peer, times in (("channels-uvicorn", 25.0), ("node", 1.0)):
+            is_ = ratio(results, cell, "antiphon-handler", peer)
+            yield Verdict(f"handler ÷ {peer}, N={n}, window 4", is_, times)
+
+
+def broadcast_goals(results: Results) -> Iterator[Verdict]:
+    """`publish` and `@shared` against Bun, and against C at windows up to 16."""
+    for cell in results.cells(FANOUT):
+        _, n, window = cell.split("/")
+        for ours in ("antiphon-publish", "antiphon-shared"):
+            where = f"N={n}, window {window}"
+            yield Verdict(f"{ours} ÷ bun, {where}", ratio(results, cell, ours, "bun"), 1.0)
+            if int(window) <= 16:
+                yield Verdict(f"{ours} ÷ c-tick, {where}", ratio(results, cell, ours, "c-tick"), 0.8)
+
+
+def other_goals(results: Results) -> Iterator[Verdict]:
+    """Echo, connection rate, memory."""
+    for cell in results.cells(ECHO):
+        yield Verdict("echo ÷ node", ratio(results, cell, "antiphon-handler", "node"), 1.0)
+    for cell in results.cells(CONNECT):
+        for ours in ("antiphon-django", "antiphon-django-one-import"):
+            is_ = ratio(results, cell, ours, "channels-django")
+            yield Verdict(f"connections/s, {ours} ÷ channels-django", is_, 3.0)
+    for cell in results.cells(IDLE):
+        for ours in ("antiphon-handler", "antiphon-django"):
+            figure = results.median(ours, cell)
+            kib = figure / 1024 if figure is not None else None
+            yield Verdict(f"KiB per idle connection, {ours}", kib, IDLE_LIMIT_BYTES / 1024, at_most=True)
+
+
+def latency_goals(results: Results) -> Iterator[Verdict]:
+    """p99 at half of the load, against the best of the Python peers."""
+    for cell in results.cells(LATENCY):
+        peers = [figure for peer in PYTHON_PEERS if (figure := results.median(peer, cell)) is not None]
+        for ours in ("antiphon-handler", "antiphon-shared", "antiphon-publish"):
+            mine = results.median(ours, cell)
+            is_ = mine / min(peers) if peers and mine is not None else None
+            yield Verdict(f"p99 at half of its load, {ours} ÷ best Python peer", is_, 1.0, at_most=True)

@@ -1,0 +1,194 @@
+"""The run as Markdown: tables for people, goals, and what the figures depend on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+
+from benchmarks.goals import Verdict, verdicts
+from benchmarks.paths import PYTHON, ROOT
+from benchmarks.results import Results, Spread
+from benchmarks.servers import CONNECT, ECHO, FANOUT, IDLE, LATENCY, SERVERS, Server
+
+INTRODUCTION = """\
+Server and load client run on one core each. A message is a text frame of about 60 bytes. A message that one member
+publishes is complete when all N members have it; the *window* is how many messages the publisher keeps in flight.
+Figures are medians over the rounds, with the lowest and the highest in brackets. How they are made, and how to read
+them, is in [benchmarks/README.md](../benchmarks/README.md).
+"""
+CHECKED = """\
+The client checks that every member gets every message once, in order, and unaltered.
+"""
+
+
+def markdown(results: Results, facts: dict[str, str], *, rounds: int, seconds: float) -> str:
+    """The whole page."""
+    parts = [
+        "# Benchmarks",
+        f"{INTRODUCTION}\n{facts['date']}, {facts['CPU']}; {rounds} rounds of {seconds:g} s for each cell. "
+        + disturbance(results),
+        *tables(results),
+        "## Goals",
+        goals_table(verdicts(results)),
+        "## Losses",
+        CHECKED + "\n" + losses(results),
+        "## Versions",
+        table(["what", "version"], [[name, value] for name, value in facts.items()]),
+        "## How each server was started",
+        commands(results),
+        "Run: `" + " ".join(["python -m benchmarks.run", *sys.argv[1:]]) + "`",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def disturbance(results: Results) -> str:
+    """How much else the machine had to do meanwhile."""
+    others = [float(values["others"]) for rounds in results.rounds.values() for values in rounds]
+    if not others:
+        return "Nothing was measured."
+    used = f"Other programs used {median(others):.2f} cores meanwhile (median; at most {max(others):.2f})."
+    return f"{used} `~` marks figures of which every round was disturbed."
+
+
+def tables(results: Results) -> Iterable[str]:
+    """One table for each kind of cell that was measured."""
+    sizes = sorted({int(cell.split("/")[1]) for cell in results.cells(FANOUT)})
+    for n in sizes:
+        keys = [cell for cell in results.cells(FANOUT) if cell.split("/")[1] == str(n)]
+        heads = [f"window {key.split('/')[2]}" for key in keys]
+        yield f"## Fan-out to {n:,} members, deliveries per second"
+        yield grid(results, keys, heads, short)
+        yield f"Publish to complete, p50 / p99 in ms, {n:,} members:"
+        yield grid(results, keys, heads, None)
+    yield from single(results, LATENCY, "Latency at half of the load, {n} members, p99 in ms", milliseconds)
+    yield from single(results, ECHO, "Echo, {n} connections, echoes per second", short)
+    yield from single(results, CONNECT, "Connections opened and closed per second ({n}, 32 at a time)", short)
+    yield from single(results, IDLE, "Memory per idle connection, {n} connections, KiB", kibibytes)
+
+
+def single(results: Results, kind: str, title: str, form: Callable[[float], str]) -> Iterable[str]:
+    """A table with one column of figures."""
+    for key in results.cells(kind):
+        yield "## " + title.format(n=f"{int(key.split('/')[1]):,}")
+        if kind == LATENCY:
+            yield (
+                "Each server gets half of the messages per second that it reached itself with window 4, by the clock; "
+                "the latency counts from the moment at which a message was due."
+            )
+            heads = ["offered, messages/s", "p50", "p99"]
+            yield grid_of(results, key, heads, [("rate", short), ("p50_us", milliseconds), ("p99_us", milliseconds)])
+        else:
+            yield grid(results, [key], ["median (low–high)"], form)
+
+
+def measured(results: Results, keys: list[str]) -> list[Server]:
+    """The servers that have a figure in one of the cells."""
+    return [server for server in SERVERS if any((server.name, key) in results.rounds for key in keys)]
+
+
+def grid(results: Results, keys: list[str], heads: list[str], form: Callable[[float], str] | None) -> str:
+    """Servers down, cells across; without a form, the cell's p50 and p99."""
+    rows = []
+    for server in measured(results, keys):
+        cells = []
+        for key in keys:
+            if form is None:
+                p50, p99 = results.median(server.name, key, "p50_us"), results.median(server.name, key, "p99_us")
+                cells.append(f"{p50 / 1e3:.2f} / {p99 / 1e3:.2f}" if p50 is not None and p99 is not None else "–")
+            else:
+                cells.append(spread_text(results.spread(server.name, key), form))
+        rows.append([server.label, *cells])
+    return table(["server", *heads], rows)
+
+
+def grid_of(results: Results, key: str, heads: list[str], fields: list[tuple[str, Callable[[float], str]]]) -> str:
+    """Servers down, several fields of one cell across."""
+    rows = [
+        [server.label, *(spread_text(results.spread(server.name, key, name), form) for name, form in fields)]
+        for server in measured(results, [key])
+    ]
+    return table(["server", *heads], rows)
+
+
+def goals_table(goals: Iterable[Verdict]) -> str:
+    """Each goal, the run's figure, and whether it is met."""
+    words = {True: "yes", False: "**no**", None: "not measured"}
+    rows = [
+        [
+            goal.goal,
+            f"{'≤' if goal.at_most else '≥'} {goal.should:g}",
+            "–" if goal.is_ is None else f"{goal.is_:.2f}",
+            words[goal.met],
+        ]
+        for goal in goals
+    ]
+    return table(["goal", "wanted", "measured", "met"], rows)
+
+
+def losses(results: Results) -> str:
+    """What the checker counted, per server, over all cells and rounds."""
+    names = ("lost", "reordered", "duplicates", "altered", "unexpected")
+    rows = []
+    for server in SERVERS:
+        runs = [values for (name, _), rounds in results.rounds.items() if name == server.name for values in rounds]
+        checked = [values for values in runs if "lost" in values]
+        if checked:
+            rows.append([server.label, *(str(sum(int(values.get(name, 0)) for values in checked)) for name in names)])
+    errors = "".join(f"\n- {error}" for error in results.errors)
+    return table(["server", *names], rows) + (f"\n\nErrors:\n{errors}" if errors else "")
+
+
+def commands(results: Results) -> str:
+    """The command and the settings of each server that took part."""
+    names = {name for name, _ in results.rounds}
+    lines = []
+    for server in SERVERS:
+        if server.name in names:
+            environment = "".join(f"{name}={value} " for name, value in server.env.items())
+            command = environment + " ".join(shown(part) for part in server.command)
+            lines.append(f"- {server.label}: `{command}`" + (f" ({server.note})" if server.note else ""))
+    return "\n".join(lines)
+
+
+def shown(part: str) -> str:
+    """A part of a command as one would type it, without this machine's folders."""
+    if part == PYTHON:
+        return "python"
+    return str(Path(part).relative_to(ROOT)) if part.startswith(f"{ROOT}/") else part
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def spread_text(spread: Spread | None, form: Callable[[float], str]) -> str:
+    """Median, and the extremes in brackets."""
+    if spread is None:
+        return "–"
+    mark = "~" if spread.disturbed else ""
+    if spread.low == spread.high:
+        return mark + form(spread.median)
+    return f"{mark}{form(spread.median)} ({form(spread.low)}–{form(spread.high)})"
+
+
+def short(value: float) -> str:
+    """235k, 1.07M."""
+    for limit, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            scaled = value / limit
+            return f"{scaled:.0f}{unit}" if scaled >= 100 else f"{scaled:.3g}{unit}"
+    return f"{value:.0f}"
+
+
+def milliseconds(value: float) -> str:
+    """Microseconds as milliseconds."""
+    return f"{value / 1e3:.2f}"
+
+
+def kibibytes(value: float) -> str:
+    """Bytes as KiB."""
+    return f"{value / 1024:.1f}"

@@ -1,0 +1,76 @@
+"""All figures of one run, by server and cell."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from benchmarks.cells import Values, faults
+from benchmarks.machine import QUIET_CORES
+from benchmarks.servers import CONNECT, ECHO, FANOUT, IDLE, LATENCY
+
+FIGURE = {
+    FANOUT: "deliveries_per_s",
+    LATENCY: "p99_us",
+    ECHO: "echoes_per_s",
+    CONNECT: "connections_per_s",
+    IDLE: "bytes_per_connection",
+}
+"""The field of each kind of cell that its table shows."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median and the extremes of the rounds."""
+
+    median: float
+    low: float
+    high: float
+    disturbed: bool = False
+    """No round was left alone by other programs."""
+
+
+@dataclass
+class Results:
+    """What was measured, and what went wrong."""
+
+    rounds: dict[tuple[str, str], list[Values]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, server: str, cell: str, values: Values) -> None:
+        """Keep one round's values; faults that the checker counted are errors."""
+        self.rounds.setdefault((server, cell), []).append(values)
+        for name, count in faults(values).items():
+            self.errors.append(f"{server}, {cell}: {name} {count}")
+
+    def spread(self, server: str, cell: str, name: str | None = None) -> Spread | None:
+        """Median and extremes of one field (by default the one of the cell's table).
+
+        Rounds that other programs disturbed count only where no round was left alone.
+        """
+        rounds = self.rounds.get((server, cell))
+        if not rounds:
+            return None
+        quiet = [values for values in rounds if values["others"] <= QUIET_CORES]
+        rounds = quiet or rounds
+        figures = [float(values[name or FIGURE[cell.split("/")[0]]]) for values in rounds]
+        return Spread(median(figures), min(figures), max(figures), disturbed=not quiet)
+
+    def median(self, server: str, cell: str, name: str | None = None) -> float | None:
+        """The median alone."""
+        spread = self.spread(server, cell, name)
+        return spread.median if spread else None
+
+    def cells(self, kind: str) -> list[str]:
+        """The keys of the cells of one kind, in the order of their sizes."""
+        keys = {cell for _, cell in self.rounds if cell.split("/")[0] == kind}
+        return sorted(keys, key=lambda key: [int(part) for part in key.split("/")[1:]])
+
+    def write(self, path: Path, facts: dict[str, str]) -> None:
+        """Everything, as JSON."""
+        rows = [
+            {"server": server, "cell": cell, "rounds": rounds} for (server, cell), rounds in sorted(self.rounds.items())
+        ]
+        path.write_text(json.dumps({"facts": facts, "results": rows, "errors": self.errors}, indent=1) + "\n")

@@ -1,0 +1,193 @@
+"""The servers under test: how each is started, which paths it serves, what it can be asked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.paths import BUILD, BUN, C_SERVER, HERE, PYTHON, ROOT
+
+FANOUT, LATENCY, ECHO, CONNECT, IDLE = "fanout", "latency", "echo", "connect", "idle"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """One line of the tables. `command` holds `{port}` where the port goes."""
+
+    name: str
+    label: str
+    command: tuple[str, ...]
+    cells: frozenset[str]
+    path: str = "/ws"
+    echo_path: str = "/echo"
+    cwd: Path = ROOT
+    env: Mapping[str, str] = field(default_factory=dict)
+    windows: tuple[int, ...] | None = None
+    """The windows that make sense, where a server is too slow for all."""
+    needs: tuple[str, ...] = ()
+    """Python packages without which it cannot run."""
+    logged_in: bool = False
+    """The handshake carries the cookie of a Django session."""
+    note: str = ""
+
+    def missing(self) -> str | None:
+        """What keeps this server from running here, if anything does."""
+        for package in self.needs:
+            if find_spec(package) is None:
+                return f"the Python package {package} is not installed"
+        program = self.command[0]
+        if shutil.which(program) is None:
+            return f"{program} is not there"
+        return None
+
+
+def cells(*names: str) -> frozenset[str]:
+    """The kinds of cell that a server takes part in."""
+    return frozenset(names)
+
+
+def uvicorn(app: str, *, ws: str) -> tuple[str, ...]:
+    """The command for a uvicorn with everything fast that it has."""
+    options = ["--loop", "uvloop", "--http", "httptools", "--ws", ws, "--log-level", "warning", "--no-access-log"]
+    return (PYTHON, "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--lifespan", "off", *options, app)
+
+
+OURS = "antiphon.server:WebSocketProtocol"
+ANTIPHON_APP = "benchmarks.apps.antiphon_app:app"
+DJANGO_SITE = "benchmarks.apps.django_site.asgi:app"
+CHANNELS_NOTE = "in-memory layer with its capacity raised to 100,000; too slow for windows above 4"
+
+
+def antiphon(name: str, label: str, *more_cells: str) -> Server:
+    """One of the ways to speak to a group; all are paths of one application."""
+    return Server(
+        name=f"antiphon-{name}",
+        label=f"antiphon, {label}",
+        command=uvicorn(ANTIPHON_APP, ws=OURS),
+        path=f"/{name}",
+        cells=cells(FANOUT, LATENCY, *more_cells),
+        needs=("antiphon",),
+    )
+
+
+def django_site(name: str, label: str, *, consumers: str, auth: str, ws: str) -> Server:
+    """The Django project with sessions and users; consumer and session stack come from `channels` or `antiphon`."""
+    return Server(
+        name=name,
+        label=label,
+        command=uvicorn(DJANGO_SITE, ws=ws),
+        path="/ws/bench/",
+        env={"BENCH_CONSUMERS": consumers, "BENCH_AUTH": auth},
+        cells=cells(CONNECT, IDLE),
+        needs=("channels", consumers),
+        logged_in=True,
+        note=f"{auth}'s AuthMiddlewareStack, database sessions in SQLite, the cookie of a user who is logged in",
+    )
+
+
+def c_server(mode: str, label: str) -> Server:
+    """The yardstick in C."""
+    command = (str(C_SERVER), "--port", "{port}", "--mode", mode)
+    kinds = cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE) if mode == "tick" else cells(FANOUT, LATENCY)
+    return Server(name=f"c-{mode}", label=label, command=command, cells=kinds, note="epoll, no limits, no checks")
+
+
+SERVERS = (
+    antiphon("handler", "handler per member", ECHO, CONNECT, IDLE),
+    antiphon("shared", "`@shared` handler"),
+    antiphon("publish", "`publish`"),
+    c_server("tick", "C, one write per member per tick"),
+    c_server("message", "C, one write per member per message"),
+    Server(
+        name="bun",
+        label="Bun, native publish",
+        command=(str(BUN), str(HERE / "peers" / "bun_server.js"), "{port}"),
+        cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
+        note="`server.publish`, without compression",
+    ),
+    Server(
+        name="node",
+        label="Node `ws`",
+        command=("node", str(HERE / "peers" / "node_ws.js"), "{port}"),
+        cwd=BUILD,
+        cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
+        note="one `send` per member, without compression",
+    ),
+    Server(
+        name="aiohttp",
+        label="aiohttp",
+        command=(PYTHON, "-m", "benchmarks.peers.aiohttp_app", "{port}"),
+        cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
+        needs=("aiohttp", "uvloop"),
+        note="uvloop, one `send_str` per member, without compression",
+    ),
+    Server(
+        name="picows",
+        label="picows alone",
+        command=(PYTHON, "-m", "benchmarks.peers.picows_app", "{port}"),
+        cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
+        needs=("picows", "uvloop"),
+        note="uvloop, one `send` per member per message",
+    ),
+    Server(
+        name="starlette",
+        label="Starlette on uvicorn",
+        command=uvicorn("benchmarks.peers.starlette_app:app", ws="auto"),
+        cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
+        needs=("starlette", "websockets"),
+        note="a connection manager by hand; uvloop, httptools, uvicorn's `--ws auto`",
+    ),
+    Server(
+        name="channels-uvicorn",
+        label="Channels on uvicorn",
+        command=uvicorn("benchmarks.peers.channels_app:app", ws="auto"),
+        cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
+        windows=(1, 4),
+        needs=("channels", "websockets"),
+        note=f"{CHANNELS_NOTE}; uvloop, httptools, uvicorn's `--ws auto`",
+    ),
+    Server(
+        name="channels-daphne",
+        label="Channels on daphne",
+        command=(
+            PYTHON,
+            "-m",
+            "daphne",
+            "-b",
+            "127.0.0.1",
+            "-p",
+            "{port}",
+            "-v",
+            "0",
+            "benchmarks.peers.channels_app:app",
+        ),
+        cells=cells(FANOUT, LATENCY, ECHO, CONNECT),
+        windows=(1, 4),
+        needs=("channels", "daphne"),
+        note=CHANNELS_NOTE,
+    ),
+    django_site(
+        "antiphon-django",
+        "antiphon in Django, session and user by antiphon's stack",
+        consumers="antiphon",
+        auth="antiphon",
+        ws=OURS,
+    ),
+    django_site(
+        "antiphon-django-one-import",
+        "antiphon in Django, session and user by Channels' stack",
+        consumers="antiphon",
+        auth="channels",
+        ws=OURS,
+    ),
+    django_site(
+        "channels-django",
+        "Channels in Django on uvicorn, session and user",
+        consumers="channels",
+        auth="channels",
+        ws="auto",
+    ),
+)
