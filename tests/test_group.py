@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -160,7 +160,7 @@ async def test_who_comes_and_goes_between_two_flushes_is_noticed() -> None:
     transports = [FakeTransport() for _ in range(3)]
     connections = [make_connection(hub, transport=transport) for transport in transports]
     cohort = group.add(connections[0])
-    changes = [
+    changes: list[Callable[[], object]] = [
         lambda: None,
         lambda: group.add(connections[1]),
         lambda: group.remove(connections[0]),

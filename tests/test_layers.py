@@ -1,4 +1,4 @@
-"""Imports point downward only; what a test reads here is what DESIGN calls the layers."""
+"""Imports point downward only: each module has a layer, and imports nothing of a higher one."""
 
 from __future__ import annotations
 
