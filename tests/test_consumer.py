@@ -594,6 +594,7 @@ async def test_a_member_of_a_class_wide_group_gets_events_and_publications() -> 
     clients = [await open_client(Member) for _ in range(2)]
     layer = app.current_app().layer
     await layer.group_send("room", {"type": "tell", "text": "a"})
+    await until(lambda: all(len(client.texts) == 1 for client in clients))
     await layer.group_send("room", {"type": "tell.all", "text": "b"})
     await until(lambda: all(len(client.texts) == 2 for client in clients))
     await layer.publish("room", {"published": "c"})

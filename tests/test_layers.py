@@ -31,6 +31,7 @@ LAYERS = {
     "antiphon.wire.*": CORE,
     "antiphon.engines.*": ENGINES,
     "antiphon.mailbox": RUNTIME,
+    "antiphon.resumption": RUNTIME,
     "antiphon.fanout": RUNTIME,
     "antiphon.group": RUNTIME,
     "antiphon.hub": RUNTIME,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,9 +16,6 @@ from antiphon.types import Turn
 
 from .fakes import on_jumping_loop, run, settled, until
 
-#: Before 3.12 a task does not tell its context: no turn runs inside put.
-inline_only = pytest.mark.skipif(sys.version_info < (3, 12), reason="turns run inside put from Python 3.12 on")
-
 setting: contextvars.ContextVar[str] = contextvars.ContextVar("setting", default="unset")
 
 
@@ -29,8 +25,9 @@ class Office:
     def __init__(self, *, limit: int = 10**6, crowd: int = 10**6) -> None:
         self.log: list[Any] = []
         self.failures: list[BaseException] = []
-        self.mailbox = Mailbox(self, self, limit=limit, crowd=crowd, context=None)
-        self.owner: asyncio.Task[None] = asyncio.create_task(self.mailbox.serve())
+        context = contextvars.copy_context()
+        self.mailbox = Mailbox(self, self, limit=limit, crowd=crowd, context=context)
+        self.owner: asyncio.Task[None] = asyncio.create_task(self.mailbox.serve(), context=context)
 
     def turn_failed(self, turn: Turn, error: BaseException) -> None:
         self.failures.append(error)
@@ -122,7 +119,6 @@ def test_turns_run_one_at_a_time_in_the_order_of_putting(plan: list[tuple[int, s
     run(main())
 
 
-@inline_only
 @on_jumping_loop
 async def test_a_turn_that_does_not_suspend_runs_inside_put() -> None:
     office = await open_office()

@@ -127,8 +127,8 @@ def _as_handler(name: str, attribute: Any) -> Handler | None:
     function = attribute.__func__ if isinstance(attribute, staticmethod) else attribute
     if getattr(function, _SHARED, False):
         return Handler(name, None, function)
-    if inspect.iscoroutinefunction(attribute):
-        return Handler(name, attribute, None)
+    if inspect.iscoroutinefunction(attribute) or getattr(attribute, "_is_coroutine", None) is not None:
+        return Handler(name, attribute, None)  # _is_coroutine: how asgiref marks sync_to_async before Python 3.12
     if inspect.isfunction(attribute):
         return Handler(name, _awaiting(attribute), None)
     return None

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -33,6 +32,7 @@ from antiphon.events import Handler, find_handler
 from antiphon.exceptions import InvalidEvent, LimitExceeded
 from antiphon.fanout import Targets
 from antiphon.group import Cohort, Group
+from antiphon.resumption import Resumption
 from antiphon.types import Event, Publication, Turn
 from antiphon.wire import plain
 
@@ -145,11 +145,16 @@ class Hub:
 
     def _subscribe(self, group: Group) -> None:
         """Tell the engine of this process's interest, in a task of the hub's: who joins may be cancelled."""
-        subscribing = _start(self.loop, self.engine.subscribe(group.name))
-        if subscribing.done() and not subscribing.cancelled() and subscribing.exception() is None:
-            return
-        group.subscribing = subscribing
-        subscribing.add_done_callback(lambda done: self._subscribed(group, done))
+        work = self.engine.subscribe(group.name)
+        try:
+            waits_for = work.send(None)
+        except StopIteration:
+            return  # as with an engine of this process
+        except BaseException:
+            del self.groups[group.name]
+            raise
+        group.subscribing = self.loop.create_task(_go_on(work, waits_for))
+        group.subscribing.add_done_callback(lambda done: self._subscribed(group, done))
 
     def _subscribed(self, group: Group, done: asyncio.Future[None]) -> None:
         group.subscribing = None
@@ -396,8 +401,5 @@ def _shared_turn(handler: Handler, connection: Connection) -> Turn:
     return turn
 
 
-def _start(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Return a task for ``work``; where Python can, it has run up to its first wait already."""
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(work, loop=loop, eager_start=True)
-    return loop.create_task(work)
+async def _go_on(work: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    await Resumption(work, waits_for)

@@ -18,9 +18,10 @@ import contextvars
 import sys
 from asyncio import _enter_task, _leave_task, current_task
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
 from typing import Any, NamedTuple, Protocol
 
+from antiphon.resumption import Resumption
 from antiphon.types import Turn
 
 __all__ = ["Mailbox", "Owner"]
@@ -165,7 +166,7 @@ class Mailbox:
     async def _resume(self, started: _Started, cancelled: asyncio.CancelledError | None) -> None:
         """Go on with a turn that ``put`` started and that suspended."""
         try:
-            await _Resumption(started, cancelled)
+            await Resumption(started.coroutine, started.waits_for, cancelled)
         except Exception as error:
             self._owner.turn_failed(started.turn, error)
         except asyncio.CancelledError as error:
@@ -205,34 +206,3 @@ class _Started(NamedTuple):
     turn: Turn
     coroutine: Coroutine[Any, Any, Any]
     waits_for: Any
-
-
-class _Resumption:
-    """Awaiting this goes on with a started coroutine: what it waits for is what the awaiting task waits for.
-
-    ``error`` is raised inside the coroutine at once, where the owner was cancelled before it could take over.
-    """
-
-    def __init__(self, started: _Started, error: BaseException | None = None) -> None:
-        self._coroutine = started.coroutine
-        self._waits_for = started.waits_for
-        self._error = error
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        # PEP 380's expansion of "yield from", entered where the coroutine has already yielded once.
-        coroutine, waits_for, error = self._coroutine, self._waits_for, self._error
-        while True:
-            value = None
-            if error is None:
-                try:
-                    value = yield waits_for
-                except GeneratorExit:
-                    coroutine.close()
-                    raise
-                except BaseException as thrown:
-                    error = thrown
-            try:
-                waits_for = coroutine.send(value) if error is None else coroutine.throw(error)
-            except StopIteration as stop:
-                return stop.value
-            error = None
