@@ -340,12 +340,15 @@ class Connection:
         if self.state is not State.OPEN:
             self._cannot_send()
             return
-        # enqueue(), written out: this is what a handler that runs for each member costs.
         chunk = self.format.text(payload)
-        if not self.pending or self._hub.open_group is not None or self._hub.sends_wait:
+        hub = self._hub
+        if hub.sends_wait or hub.open_group is not None:
             self.enqueue(chunk)
-        else:
-            self.pending.append(chunk)
+            return
+        # enqueue(), written out: this is what a handler that runs for each member costs.
+        if not self.pending:
+            hub.mark_dirty(self)
+        self.pending.append(chunk)
 
     def send_binary(self, payload: bytes) -> None:
         """Send a binary message."""

@@ -60,6 +60,8 @@ class Hub:
         self._backlog: deque[tuple[Callable[[Any, Any], None], Any, Any]] = deque()
         self._dirty: list[Connection] = []
         self._scheduled = False
+        self.sends_wait = False
+        """Whether what a connection sends now belongs behind a publication that waits in the backlog."""
         self._delivering = False
         self._late_publications = 0
         self._context = contextvars.Context()
@@ -178,6 +180,7 @@ class Hub:
         if self._backlog:
             self._backlog.append((self._publish_late, target, publication.data))
             self._late_publications += 1
+            self.sends_wait = not self._delivering
         else:
             self._publish(target, publication.data)
 
@@ -242,7 +245,7 @@ class Hub:
                 cohort.settle()
 
     def _tick(self) -> None:
-        self._delivering = True
+        self._delivering, self.sends_wait = True, False
         try:
             # What handlers add while it is worked off waits for the next tick.
             for _ in range(len(self._backlog)):
@@ -253,7 +256,7 @@ class Hub:
                     logger.exception("an event or publication could not be delivered")
             self._flush()
         finally:
-            self._delivering = False
+            self._delivering, self.sends_wait = False, self._late_publications > 0
             self._scheduled = False
             if self._backlog or self._dirty or self.open_group is not None:
                 self.schedule()
@@ -269,32 +272,31 @@ class Hub:
         previous: list[Any] = []
         for connection in dirty:
             pending, connection.pending = connection.pending, []
-            if pending != previous:
-                self._write_alike(alike, previous)
-                alike, previous = [], pending
-            if pending:  # else it was closed, and what it had pending was written then
+            if not pending:
+                continue  # it was closed, and what it had pending was written then
+            if pending == previous:
                 alike.append(connection)
-        self._write_alike(alike, previous)
+                continue
+            if alike:
+                self._write_alike(alike, previous)
+            alike, previous = [connection], pending
+        if alike:
+            self._write_alike(alike, previous)
 
     def _write_alike(self, connections: list[Connection], pending: list[Any]) -> None:
         """Write the same chunks to all of ``connections``."""
-        if connections:
-            chunk = connections[0].format.join(pending)
-            if len(connections) == 1:
-                self._write(connections[0], chunk)
-            else:
-                self.counters.sends_after_close += Targets(connections).write(chunk)
+        first = connections[0]
+        chunk = pending[0] if len(pending) == 1 else first.format.join(pending)
+        if len(connections) == 1:
+            self._write(first, chunk)
+        else:
+            self.counters.sends_after_close += Targets(connections).write(chunk)
 
     def _write(self, connection: Connection, chunk: Any) -> None:
         try:
             connection.write(chunk)
         except RuntimeError:  # the loop's transport is closed; its connection_lost is on the way
             self.counters.sends_after_close += 1
-
-    @property
-    def sends_wait(self) -> bool:
-        """Tell whether what a connection sends now belongs behind a publication that waits in the backlog."""
-        return self._late_publications > 0 and not self._delivering
 
     def send_late(self, connection: Connection, chunk: Any) -> None:
         """Give ``connection`` the chunk behind what waits in the backlog."""
