@@ -94,6 +94,8 @@ def server_options(log_level: str = "info") -> dict[str, Any]:
     """Return what ``uvicorn.run`` needs to serve with antiphon's protocol class."""
     return {
         "ws": "antiphon.server:WebSocketProtocol",
+        # For other applications; antiphon's consumers have their own configuration's limit.
+        "ws_max_size": configuration.load(environment=os.environ).max_message_size,
         "log_config": _log_config(log_level),
     }
 
