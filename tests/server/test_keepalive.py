@@ -66,13 +66,15 @@ async def test_every_connection_is_pinged_once_per_interval() -> None:
 
 
 @on_jumping_loop
-async def test_the_connections_are_spread_over_the_interval() -> None:
+async def test_connections_that_come_at_once_are_spread_over_half_an_interval_and_not_pinged_before() -> None:
     keepalive = Keepalive(20.0, 10.0)
     peers = [Peer() for _ in range(2 * SLOTS)]
     slots = [keepalive.add(peer) for peer in peers]
+    start = asyncio.get_running_loop().time()
     await asyncio.sleep(20.5)
     times = [peer.pings[0] for peer in peers]
-    assert all(times.count(time) == 2 for time in times)
+    assert all(times.count(time) == 4 for time in times)
+    assert min(times) - start > 10.0
     end(keepalive, peers, slots)
     await asyncio.sleep(2)
 

@@ -51,12 +51,13 @@ class Keepalive:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Pinged) -> int:
-        """Ping ``connection`` from now on; returns what ``remove`` takes."""
-        self._newest = (self._newest + 1) % SLOTS
-        self._slots[self._newest].add(connection)
+        """Ping ``connection`` from half an interval on at the earliest; return what ``remove`` takes."""
+        self._newest = (self._newest + 1) % (SLOTS // 2)
+        slot = (self._position + SLOTS // 2 + self._newest + 1) % SLOTS
+        self._slots[slot].add(connection)
         if self._timer is None:
             self._timer = self._loop.call_later(self._step, self._tick)
-        return self._newest
+        return slot
 
     def remove(self, connection: Pinged, slot: int) -> None:
         """Ping ``connection`` no more."""
