@@ -10,6 +10,8 @@ Whoever makes something wait sets ``connection.descriptor`` to ``NO_DESCRIPTOR``
 
 from __future__ import annotations
 
+import functools
+import struct
 from array import array
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from antiphon.connection import Connection
 
-__all__ = ["COMPILED", "NO_DESCRIPTOR", "Targets"]
+__all__ = ["COMPILED", "NO_DESCRIPTOR", "Targets", "write_one"]
 
 SendAll = Callable[[Any, Any], list[tuple[int, int]] | None]
 
@@ -56,6 +58,21 @@ class Targets:
         for connection in self._others:
             gone += _write(connection, chunk)
         return gone
+
+
+def write_one(connection: Connection, chunk: Any) -> int:
+    """Write ``chunk`` to one connection; return 1 if it is gone, else 0."""
+    if send_all is not None and connection.descriptor != NO_DESCRIPTOR:
+        incomplete = send_all(_buffer_of(connection.descriptor), chunk)
+        if incomplete is None:
+            return 0
+        chunk = memoryview(chunk)[incomplete[0][1] :]
+    return _write(connection, chunk)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _buffer_of(descriptor: int) -> bytes:
+    return struct.pack("i", descriptor)
 
 
 def _write(connection: Connection, chunk: Any) -> int:

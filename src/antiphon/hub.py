@@ -30,7 +30,7 @@ from antiphon.counters import Counters
 from antiphon.engines.base import Engine
 from antiphon.events import Handler, find_handler
 from antiphon.exceptions import InvalidEvent, LimitExceeded
-from antiphon.fanout import Targets
+from antiphon.fanout import Targets, write_one
 from antiphon.group import Cohort, Group
 from antiphon.resumption import Resumption
 from antiphon.types import Event, Publication, Turn
@@ -223,7 +223,7 @@ class Hub:
                     connection.pending.append(connection.format.text(what))
         pending, connection.pending = connection.pending, []
         if pending:
-            self._write(connection, connection.format.join(pending))
+            self.counters.sends_after_close += write_one(connection, connection.format.join(pending))
 
     def schedule(self) -> None:
         """See to it that the tick's end comes."""
@@ -287,16 +287,8 @@ class Hub:
         """Write the same chunks to all of ``connections``."""
         first = connections[0]
         chunk = pending[0] if len(pending) == 1 else first.format.join(pending)
-        if len(connections) == 1:
-            self._write(first, chunk)
-        else:
-            self.counters.sends_after_close += Targets(connections).write(chunk)
-
-    def _write(self, connection: Connection, chunk: Any) -> None:
-        try:
-            connection.write(chunk)
-        except RuntimeError:  # the loop's transport is closed; its connection_lost is on the way
-            self.counters.sends_after_close += 1
+        gone = write_one(first, chunk) if len(connections) == 1 else Targets(connections).write(chunk)
+        self.counters.sends_after_close += gone
 
     def send_late(self, connection: Connection, chunk: Any) -> None:
         """Give ``connection`` the chunk behind what waits in the backlog."""
