@@ -167,7 +167,7 @@ class Connection:
     def end(self, code: int, reason: str | None = None) -> None:
         """Close an open connection from this side; what waits to be written goes out first."""
         if self.state is State.CONNECTING:
-            self.state = State.CLOSED
+            self._move(Happening.LOST)
             self._hub.remove(self)
             self._drop_turns()
         elif self._move(Happening.CLOSE) is not None:
@@ -266,7 +266,8 @@ class Connection:
             self._refuse()
 
     def _refuse(self) -> None:
-        self.state = State.REFUSED
+        """Refuse a connection that nobody has decided on."""
+        self._move(Happening.CLOSE)
         self._hub.counters.connections_refused += 1
         self._hub.remove(self)
         self._cancel_deadline()
