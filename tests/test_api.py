@@ -8,6 +8,7 @@ import pytest
 
 import antiphon
 from antiphon import app
+from antiphon.engines.memory import MemoryEngine
 
 from .fakes import ASGIClient, on_jumping_loop, settled, until
 
@@ -42,6 +43,21 @@ async def test_publish_group_send_and_send_reach_the_members() -> None:
     assert client.texts == ["1", "2", "3"]
     assert isinstance(position, antiphon.Position)
     await client.leave()
+
+
+@on_jumping_loop
+async def test_publish_passes_the_key_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[str] = []
+
+    class Engine(MemoryEngine):
+        async def publish(self, group: str, data: bytes, key: str = "") -> antiphon.Position:
+            keys.append(key)
+            return await super().publish(group, data, key)
+
+    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    await antiphon.publish("room", 1)
+    await antiphon.publish("room", 1, key="ada")
+    assert keys == ["", "ada"]
 
 
 @on_jumping_loop

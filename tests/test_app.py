@@ -16,6 +16,7 @@ from antiphon.app import App, current_app
 from antiphon.config import Config
 from antiphon.consumer import AsyncWebsocketConsumer
 from antiphon.exceptions import ConfigurationError, UsageError
+from antiphon.formats import FRAMES
 from antiphon.hub import Hub
 from antiphon.transport import ASGITransport, DirectTransport
 
@@ -53,12 +54,25 @@ def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert current_app().config.outbox_limit == 7
 
 
-@pytest.mark.parametrize("options", [{"no_such": 1}, {"outbox_limit": "lots"}, {"outbox_limit": 0}])
+@pytest.mark.parametrize(
+    "options", [{"no_such": 1}, {"outbox_limit": "lots"}, {"outbox_limit": 0}, {"rules": {"a": {"slow": "er"}}}]
+)
 def test_a_configuration_that_can_not_be_is_refused_and_changes_nothing(options: dict[str, Any]) -> None:
     configure(outbox_limit=5)
     with pytest.raises(ConfigurationError):
         configure(**options)
     assert current_app().config.outbox_limit == 5
+
+
+@on_jumping_loop
+async def test_groups_have_the_rules_of_the_configuration() -> None:
+    configure(rules={"prices:*": {"slow": "drop_oldest"}})
+    client = await ASGIClient(AsyncWebsocketConsumer.as_asgi()).opened()
+    hub = await current_app().start()
+    (connection,) = hub.connections
+    await current_app().layer.group_add("prices:gold", connection.channel_name)
+    assert hub.groups["prices:gold"].rule.slow == "drop_oldest"
+    await client.leave()
 
 
 @on_jumping_loop
@@ -206,6 +220,7 @@ async def test_the_transport_is_direct_where_the_server_offers_its_link() -> Non
 
     class Link:
         context = None
+        format = FRAMES
         claimed: list[Any] = []
 
         def claim(self, transport: DirectTransport, *, max_message_size: int, close_timeout: float) -> None:

@@ -15,25 +15,27 @@ import uvicorn
 from click.testing import CliRunner, Result
 
 import antiphon
+from antiphon import cli
 from antiphon.cli import main, server_options
 from antiphon.config import options
 
 
 class Server:
-    """Stands for ``uvicorn.run``."""
+    """Stands for what runs uvicorn."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.error: BaseException | None = None
         self.signals: dict[int, Any] = {}
+        self.code = 0
 
-    def run(self, application: str, **options: Any) -> None:
+    def run(self, application: str, **options: Any) -> int:
         self.calls.append((application, options))
         # What it is called with has to make a configuration of uvicorn's.
-        options.pop("app_dir")
         uvicorn.Config(application, **options)
         if self.error is not None:
             raise self.error
+        return self.code
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     import logging
 
     fake = Server()
-    monkeypatch.setattr(uvicorn, "run", fake.run)
+    monkeypatch.setattr(cli, "run", fake.run)
     monkeypatch.setattr(signal, "signal", fake.signals.__setitem__)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr("logging.config.dictConfig", lambda config: None)
@@ -78,6 +80,7 @@ def test_serve_runs_the_application_with_antiphons_protocol(server: Server) -> N
     assert given["ws"] == "antiphon.server:WebSocketProtocol"
     assert (given["host"], given["port"], given["workers"]) == ("127.0.0.1", 8000, 1)
     assert "uds" not in given, "what was not given is left to uvicorn"
+    assert "timeout_graceful_shutdown" not in given, "or to antiphon's options"
 
 
 def test_serve_passes_uvicorns_options_on(server: Server, tmp_path: Path) -> None:
@@ -115,6 +118,8 @@ def test_serve_passes_uvicorns_options_on(server: Server, tmp_path: Path) -> Non
         (["serve", "a:b", "--workers", "0"], "--workers"),
         (["serve", "a:b", "--workers", "2"], "--workers 1"),
         (["serve", "a:b", "--log-level", "loud"], "--log-level"),
+        (["serve", "a:b", "--timeout-graceful-shutdown", "0"], "--timeout-graceful-shutdown"),
+        (["serve", "a:b", "--timeout-graceful-shutdown", "soon"], "--timeout-graceful-shutdown"),
         (["serve", "a:b", "--no-such-option"], "No such option"),
         (["serve", "a:b", "--engine", "nosuch://"], "nosuch://"),
         (["serve", "a:b", "--engine", "memory://host"], "memory://host"),
@@ -153,14 +158,19 @@ def test_antiphons_loggers_stand_beside_uvicorns() -> None:
     assert "uvicorn.error" in loggers
 
 
-def test_sigterm_is_an_end_like_any_other(server: Server) -> None:
+def test_the_exit_code_is_the_servers(server: Server) -> None:
+    server.code = 3
+    assert run("serve", "a:b").exit_code == 3
+
+
+def test_sigterm_while_the_application_is_imported_is_an_end_like_any_other(server: Server) -> None:
     assert run("serve", "a:b").exit_code == 0
     with pytest.raises(SystemExit) as caught:
         server.signals[signal.SIGTERM](signal.SIGTERM, None)
     assert caught.value.code == 0
 
 
-def test_a_second_interrupt_ends_quietly(server: Server) -> None:
+def test_an_interrupt_while_the_application_is_imported_ends_quietly(server: Server) -> None:
     server.error = KeyboardInterrupt()
     assert run("serve", "a:b").exit_code == 130
 

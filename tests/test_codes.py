@@ -23,6 +23,11 @@ def test_what_an_application_may_send_is_what_may_travel(code: int) -> None:
             codes.check_close_code(code)
 
 
+def test_every_code_that_may_travel() -> None:
+    travelling = {*map(int, EXTERNAL_CLOSE_CODES), *range(3000, 5000)}
+    assert {code for code in range(-5, 70_000) if codes.may_travel(code)} == travelling
+
+
 @pytest.mark.parametrize("code", [1005, 1006, 1015, 0, 999, 2999, 5000, -1, 65536])
 def test_codes_that_never_travel_are_refused(code: int) -> None:
     with pytest.raises(InvalidCloseCode):

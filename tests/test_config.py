@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -9,12 +10,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.config import Config, load, options
+from antiphon.config import Config, Option, load, options
 from antiphon.exceptions import ConfigurationError
 
-NUMBERS = [option.name for option in options() if not isinstance(option.default, str)]
-WHOLE = [option.name for option in options() if isinstance(option.default, int)]
-TEXTS = [option.name for option in options() if isinstance(option.default, str)]
+OPTIONS = {option.name: option for option in options()}
+
+
+def of(*kinds: type) -> list[str]:
+    """The names of the options of these kinds."""
+    return [name for name, option in OPTIONS.items() if type(option.default) in kinds]
+
+
+def takes_zero(name: str) -> bool:
+    return " 0: " in OPTIONS[name].meaning
+
+
+TEXTS, FLAGS, LISTS, MAPPINGS = of(str), of(bool), of(tuple), of(dict)
+NUMBERS, WHOLE = of(int, float), of(int)
+OVER_ZERO = [name for name in NUMBERS if not takes_zero(name)]
+FROM_ZERO = [name for name in NUMBERS if takes_zero(name)]
+
+#: For each kind a text as the environment has it, and what it means.
+WRITTEN: dict[type, tuple[str, Any]] = {
+    str: ("some text", "some text"),
+    bool: ("on", True),
+    int: ("7", 7),
+    float: ("7", 7.0),
+    tuple: ("one, two", ("one", "two")),
+    dict: ('{"one": {"two": 3}}', {"one": {"two": 3}}),
+}
+
+
+def test_each_kind_of_option_is_there() -> None:
+    assert {type(option.default) for option in options()} == set(WRITTEN)
+    assert OVER_ZERO
+    assert FROM_ZERO
 
 
 def test_without_sources_every_option_has_its_default() -> None:
@@ -29,14 +59,19 @@ def test_the_later_source_wins_and_the_environment_over_all() -> None:
 
 
 @pytest.mark.parametrize("option", options(), ids=lambda option: option.name)
-def test_every_option_is_described_and_read_from_the_environment(option: Any) -> None:
+def test_every_option_is_described_and_read_from_the_environment(option: Option) -> None:
     assert option.unit
     assert option.meaning.endswith(".")
     assert option.environment == "ANTIPHON_" + option.name.upper()
-    value = "some text" if isinstance(option.default, str) else "7"
-    loaded = getattr(load(environment={option.environment: value}), option.name)
-    assert loaded == type(option.default)(value)
+    text, value = WRITTEN[type(option.default)]
+    loaded = getattr(load(environment={option.environment: text}), option.name)
+    assert loaded == value
     assert type(loaded) is type(option.default)
+
+
+@pytest.mark.parametrize("option", options(), ids=lambda option: option.name)
+def test_every_default_is_a_value_that_the_option_takes(option: Option) -> None:
+    assert getattr(load({option.name: option.default}, environment={}), option.name) == option.default
 
 
 def test_every_option_is_declared_once() -> None:
@@ -52,6 +87,16 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         load({"outbox": 1}, environment={})
 
 
+def refused(name: str, value: Any) -> str:
+    """Load the value, which has to be refused; return the words for it."""
+    with pytest.raises(ConfigurationError, match=f"^{name} is ") as raised:
+        load({name: value}, environment={})
+    return str(raised.value)
+
+
+# Numbers
+
+
 def test_text_is_read_as_a_number_where_the_option_is_one() -> None:
     config = load({"outbox_limit": "12", "close_timeout": "2.5"}, environment={})
     assert (config.outbox_limit, config.close_timeout) == (12, 2.5)
@@ -60,38 +105,92 @@ def test_text_is_read_as_a_number_where_the_option_is_one() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize(
     "value",
-    [0, -1, "0", "-1", "", "many", None, True, False, [], {}, b"", float("nan"), "nan", object()],
+    [-1, "-1", -0.5, "", "many", None, True, False, [], {}, b"", b"7", float("nan"), "nan", object()],
     ids=lambda value: f"{value!r:.10}",
 )
-def test_a_value_of_the_wrong_kind_is_refused_with_name_and_unit(name: str, value: Any) -> None:
-    unit = next(option.unit for option in options() if option.name == name)
-    with pytest.raises(ConfigurationError, match=rf"{name}.*{unit}"):
-        load({name: value}, environment={})
+def test_a_value_that_is_no_number_is_refused_with_name_and_unit(name: str, value: Any) -> None:
+    words = refused(name, value)
+    assert f"({OPTIONS[name].unit})" in words
+    assert ("0 or more" if takes_zero(name) else "over 0") in words
+
+
+@pytest.mark.parametrize("value", [0, 0.0, "0", "0.0", -0.0], ids=repr)
+def test_zero_is_taken_where_it_means_something(value: Any) -> None:
+    for name in FROM_ZERO:
+        loaded = getattr(load({name: value}, environment={}), name)
+        assert loaded == 0
+        assert type(loaded) is type(OPTIONS[name].default)
+    for name in OVER_ZERO:
+        refused(name, value)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("value", [float("inf"), float("-inf"), "inf"])
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), "inf", 10**400])
 def test_infinity_is_no_limit(name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=name):
-        load({name: value}, environment={})
+    refused(name, value)
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_half_a_byte_is_refused_and_not_cut_off(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=name):
-        load({name: 1.5}, environment={})
+    assert "whole number" in refused(name, 1.5)
     assert getattr(load({name: 2.0}, environment={}), name) == 2
+
+
+# Texts, flags, lists, dicts
 
 
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("value", [5, None, b"memory://", True, ["memory://"]], ids=repr)
 def test_text_has_to_be_text(name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=name):
-        load({name: value}, environment={})
+    refused(name, value)
+
+
+def taken(name: str, *values: Any) -> list[Any]:
+    """What these values become."""
+    return [getattr(load({name: value}, environment={}), name) for value in values]
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_is_on_or_off_in_a_few_words(name: str) -> None:
+    assert taken(name, True, "1", "true", "True", "yes", "ON") == [True] * 6
+    assert taken(name, False, "0", "false", "False", "no", "OFF") == [False] * 6
+    values: list[Any] = [0, 1, 1.0, None, "", "maybe", "2", b"on", [], object()]
+    for value in values:
+        assert refused(name, value).endswith("; it takes on or off")
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_is_of_texts_and_has_commas_in_the_environment(name: str) -> None:
+    assert taken(name, ["a", "b"], ("a", "b"), "a,b", " a , b ,") == [("a", "b")] * 4
+    assert set(*taken(name, {"a", "b"})) == {"a", "b"}
+    assert taken(name, [], (), "", " , ") == [()] * 4
+    values: list[Any] = [5, None, True, ["a", 5], [b"a"], b"a,b", {"a": "b"}, [["a"]]]
+    for value in values:
+        assert "a list of texts" in refused(name, value)
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_a_dict_is_by_name_and_json_in_the_environment(name: str) -> None:
+    assert taken(name, {"a": 1}, '{"a": 1}', ' {"a" : 1} ') == [{"a": 1}] * 3
+    values: list[Any] = [5, None, True, "", "a", "[1]", "5", "null", '{"a": 1', "[" * 100_000]
+    for value in [*values, {5: 1}, [("a", 1)], b"{}"]:
+        assert "a dict" in refused(name, value)
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_a_dict_is_a_copy_and_no_default_is_shared(name: str) -> None:
+    given = {"a": 1}
+    config = load({name: given}, environment={})
+    given["b"] = 2
+    assert getattr(config, name) == {"a": 1}
+    assert getattr(Config(), name) is not getattr(Config(), name)
+
+
+# Errors
 
 
 def test_an_error_in_the_environment_names_the_variable() -> None:
-    with pytest.raises(ConfigurationError, match="ANTIPHON_OUTBOX_LIMIT is 'lots'"):
+    with pytest.raises(ConfigurationError, match="ANTIPHON_OUTBOX_LIMIT is 'lots'; it takes a whole number over 0"):
         load(environment={"ANTIPHON_OUTBOX_LIMIT": "lots"})
 
 
@@ -100,19 +199,22 @@ def test_a_bad_value_is_refused_although_a_later_source_would_win() -> None:
         load({"outbox_limit": "lots"}, {"outbox_limit": 1}, environment={})
 
 
-anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.integers())
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
+anything = scalars | st.lists(scalars) | st.dictionaries(scalars, scalars) | st.sets(scalars)
 
 
-@given(st.sampled_from([option.name for option in options()]), anything)
+@given(st.sampled_from(sorted(OPTIONS)), anything)
 def test_any_value_is_taken_or_refused_with_a_configuration_error(name: str, value: Any) -> None:
-    default = getattr(Config(), name)
+    default = OPTIONS[name].default
     try:
-        loaded = getattr(load({name: value}, environment={}), name)
+        loaded = getattr(load({name: copy.copy(value)}, environment={}), name)
     except ConfigurationError:
         return
     assert type(loaded) is type(default)
-    if not isinstance(default, str):
-        assert 0 < loaded < float("inf")
+    if name in NUMBERS:
+        assert 0 <= loaded < float("inf")
+        assert loaded > 0 or takes_zero(name)
+    assert getattr(load({name: loaded}, environment={}), name) == loaded
 
 
 def test_a_configuration_is_not_changed_once_it_is_made() -> None:

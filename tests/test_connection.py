@@ -327,12 +327,211 @@ def test_a_connection_that_nobody_decides_on_is_refused_after_the_timeout(caplog
         began = hub.loop.time()
         await client.task
         assert 7 <= hub.loop.time() - began < 8
-        assert client.transport.verbs("refuse") == [("refuse", 403)]
+        assert client.transport.verbs("refuse") == [("refuse", 503)]
         assert client.transport.verbs("finish"), "what listens has to end"
         assert (client.counters.usage_errors, client.counters.connections_refused) == (1, 1)
+        assert client.counters.handshakes_timed_out == 1
 
     run(main())
-    assert "handshake_timeout" in caplog.text
+    assert "neither accepted nor closed the connection within handshake_timeout (7 s)" in caplog.text
+
+
+# Time for it
+
+
+TIMED = Config(handshake_timeout=7.0)
+
+
+def hanging(wind_up: Step | None = None) -> Step:
+    """Wait forever; when that is cut short, note it, and do ``wind_up`` before the cancellation goes on."""
+
+    async def connect(consumer: Any) -> None:
+        consumer.cancellations = 0
+        while True:
+            try:
+                await asyncio.sleep(100_000)
+            except asyncio.CancelledError:
+                consumer.cancellations += 1
+                if wind_up is not None:
+                    await wind_up(consumer)
+                raise
+
+    return connect
+
+
+def test_a_connect_that_hangs_is_cancelled_and_refused(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        hub = await start_hub()
+        consumer = consumer_that(in_turn(lambda consumer: hub.join("room", consumer.connection), hanging()))
+        client = Client(hub, consumer, config=TIMED)
+        await client.task
+        assert hub.loop.time() == 7
+        assert consumer.cancellations == 1
+        assert client.transport.answers == [("refuse", 503)]
+        assert client.transport.verbs("finish")
+        assert client.connection.state is State.REFUSED
+        assert consumer.disconnects == []
+        assert not hub.groups
+        assert not hub.connections
+        counters = client.counters
+        assert (counters.handshakes_timed_out, counters.connections_refused) == (1, 1)
+        assert (counters.handler_errors, counters.usage_errors) == (0, 0)
+        assert client.task.cancelling() == 0
+
+    run(main())
+    (record,) = caplog.records
+    assert "connect() took longer than handshake_timeout (7 s)" in record.getMessage()
+
+
+@on_jumping_loop
+async def test_joins_before_connect_that_hang_are_cancelled_too() -> None:
+    engine = SlowEngine()
+    hub = await start_hub(engine)
+    consumer = FakeConsumer()
+    consumer.groups = ["room"]
+    client = Client(hub, consumer, config=TIMED)
+    await client.task
+    assert client.transport.answers == [("refuse", 503)]
+    assert client.counters.handshakes_timed_out == 1
+    engine.gates[0].set_result(None)
+    await settled()
+    assert not hub.groups
+
+
+@on_jumping_loop
+async def test_after_accept_connect_may_take_its_time() -> None:
+    async def go_on(consumer: Any) -> None:
+        await asyncio.sleep(100)
+        consumer.send("at last")
+
+    client = await Client(await start_hub(), consumer_that(in_turn(accept, go_on)), config=TIMED).opened()
+    await until(lambda: client.messages)
+    assert client.counters.handshakes_timed_out == 0
+    await client.leave()
+
+
+@on_jumping_loop
+async def test_after_close_connect_may_take_its_time() -> None:
+    client = Client(
+        await start_hub(), consumer_that(in_turn(close, lambda consumer: asyncio.sleep(1000))), config=TIMED
+    )
+    await client.task
+    assert client.transport.answers == [("refuse", 403)]
+    assert client.counters.handshakes_timed_out == 0
+
+
+@on_jumping_loop
+async def test_the_time_is_for_connect_and_the_decision_together() -> None:
+    hub = await start_hub()
+    client = Client(hub, consumer_that(lambda consumer: asyncio.sleep(5)), config=TIMED)
+    await client.task
+    assert hub.loop.time() == 7
+    assert (client.counters.handshakes_timed_out, client.counters.usage_errors) == (1, 1)
+
+
+@pytest.mark.parametrize("wind_up", [accept, close, in_turn(close, accept)])
+def test_a_connect_that_was_cancelled_decides_nothing_any_more(wind_up: Step, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        client = Client(await start_hub(), consumer_that(hanging(wind_up)), config=TIMED)
+        await client.task
+        assert client.transport.answers == [("refuse", 503)]
+        assert client.counters.connections_accepted == 0
+        assert client.counters.connections_refused == 1
+        assert client.consumer.disconnects == []
+
+    run(main())
+    assert len(caplog.records) == 1, "the log has said what was wrong"
+
+
+@on_jumping_loop
+async def test_a_connect_that_takes_no_notice_of_being_cancelled_is_refused_when_it_ends() -> None:
+    async def stubborn(consumer: Any) -> None:
+        try:
+            await asyncio.sleep(100_000)
+        except asyncio.CancelledError:
+            await asyncio.sleep(3)
+
+    client = Client(await start_hub(), consumer_that(stubborn), config=TIMED)
+    await client.task
+    assert client.transport.answers == [("refuse", 503)]
+    assert client.task.cancelling() == 0
+
+
+def test_what_a_connect_raises_when_it_is_cancelled_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        client = Client(await start_hub(), consumer_that(hanging(fail)), config=TIMED)
+        await client.task
+        assert client.transport.answers == [("refuse", 503)]
+        assert client.counters.handler_errors == 1
+
+    run(main())
+    assert "exception in connect()" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [AcceptConnection(), DenyConnection(), StopConsumer(), ClientError("a", "b")], ids=repr
+)
+def test_nor_does_what_it_raises_decide(error: Exception) -> None:
+    async def main() -> None:
+        client = Client(await start_hub(), consumer_that(hanging(raising(error))), config=TIMED)
+        await client.task
+        assert client.transport.answers == [("refuse", 503)]
+
+    run(main())
+
+
+@pytest.mark.parametrize("server_first", [True, False])
+def test_a_server_that_stops_in_the_same_moment_gets_its_cancellation(server_first: bool) -> None:
+    async def main() -> None:
+        hub = await start_hub()
+        clients: list[Client] = []
+        if server_first:
+            hub.loop.call_at(7, lambda: clients[0].task.cancel())
+        consumer = consumer_that(hanging())
+        client = Client(hub, consumer, config=TIMED)
+        clients.append(client)
+        await settled()
+        if not server_first:
+            hub.loop.call_at(7, client.task.cancel)
+        await asyncio.wait([client.task])
+        assert client.task.cancelled()
+        assert consumer.cancellations == 1
+        assert client.counters.handshakes_timed_out == 1
+        assert client.transport.verbs("finish")
+        assert not hub.connections
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_a_connect_whose_client_has_left_is_cancelled_in_time() -> None:
+    consumer = consumer_that(hanging())
+    client = Client(await start_hub(), consumer, config=TIMED)
+    await settled()
+    client.connection.lost(1006)
+    await client.task
+    assert consumer.cancellations == 1
+    assert client.transport.answers == []
+    assert client.connection.state is State.CLOSED
+    assert (client.counters.handshakes_timed_out, client.counters.connections_refused) == (1, 0)
+
+
+def test_a_cancellation_that_connect_only_waited_for_is_an_error_of_the_application(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def connect(consumer: Any) -> None:
+        waited_for = asyncio.get_running_loop().create_future()
+        waited_for.cancel()
+        await waited_for
+
+    async def main() -> None:
+        client = Client(await start_hub(), consumer_that(connect))
+        await client.task
+        assert client.transport.answers == [("refuse", 500)]
+        assert client.counters.handler_errors == 1
+
+    run(main())
+    assert "exception in connect()" in caplog.text
 
 
 @on_jumping_loop
@@ -639,12 +838,45 @@ def test_a_client_error_is_answered_and_the_connection_lives(error_type: str, ex
     run(main())
 
 
+def test_a_client_error_in_connect_refuses_and_the_log_has_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    async def main() -> None:
+        client = Client(await start_hub(), consumer_that(raising(ClientError("no_room", "there is no such room"))))
+        await client.task
+        assert client.transport.answers == [("refuse", 403)]
+        assert client.messages == []
+        counters = client.counters
+        assert (counters.connections_refused, counters.handler_errors, counters.client_errors) == (1, 0, 0)
+
+    run(main())
+    (record,) = caplog.records
+    assert record.levelname == "INFO"
+    assert record.getMessage().endswith("refused by connect(), no_room: there is no such room")
+
+
 @on_jumping_loop
-async def test_a_client_error_in_connect_refuses() -> None:
-    client = Client(await start_hub(), consumer_that(raising(ClientError("bad", "it is bad"))))
-    await client.task
-    assert [call[0] for call in client.transport.answers] == ["refuse"]
-    assert client.messages == []
+async def test_a_client_error_in_connect_behind_accept_is_an_error_frame() -> None:
+    step = in_turn(accept, raising(ClientError("bad", "it is bad")))
+    client = await Client(await start_hub(), consumer_that(step)).opened()
+    assert client.messages == ['{"type":"error","code":"bad","reason":"it is bad"}']
+    await client.leave()
+
+
+def test_of_one_connection_s_bad_messages_the_log_has_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "antiphon.connection")
+
+    async def main() -> None:
+        hub = await start_hub()
+        for _ in range(2):
+            client = await Client(hub, consumer_that(on_text=raising(ClientError("bad", "it is bad")))).opened()
+            for _ in range(3):
+                client.receive("x")
+            await until(lambda client=client: len(client.messages) == 3)  # type: ignore[misc]
+            await client.leave()
+
+    run(main())
+    assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG", "DEBUG"] * 2
 
 
 @on_jumping_loop
@@ -718,6 +950,99 @@ async def test_reading_pauses_while_the_consumer_has_enough_to_do() -> None:
     gate.set_result(None)
     await settled()
     assert client.transport.verbs("pause_reading", "resume_reading") == [("pause_reading",), ("resume_reading",)]
+    await client.leave()
+
+
+# Rates
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "allowed", "name", "words"),
+    [
+        ({"message_rate": 2.0}, 0, 20, "message_rate", "more than 2 messages per second"),
+        ({"byte_rate": 10.0}, 5, 20, "byte_rate", "more than 10 bytes per second"),
+    ],
+)
+@pytest.mark.parametrize("binary", [False, True])
+def test_over_a_rate_the_client_is_told_and_closed(
+    options: dict[str, float],
+    size: int,
+    allowed: int,
+    name: str,
+    words: str,
+    binary: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        config = Config(max_message_size=50, **{"message_rate": 0.0, "byte_rate": 0.0, **options})  # type: ignore[arg-type]
+        client = await Client(await start_hub(), config=config).opened()
+        receive = client.connection.receive_binary if binary else client.connection.receive_text
+        for _ in range(allowed + 10):
+            client.outside(receive, b"x" * size)
+        await client.task
+        assert client.consumer.received == [b"x" * size] * allowed
+        assert client.messages == [f'{{"type":"error","code":"rate_limited","reason":"{words}"}}']
+        assert client.transport.closings == [("close", 1008, f"rate limit: {words}".encode())]
+        assert client.consumer.disconnects == [1008]
+        assert (client.counters.rate_limited, client.counters.client_errors) == (1, 0)
+
+    run(main())
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"{words} ({name}) and has used up rate_burst (10 s); closed with 1008" in record.getMessage()
+
+
+@on_jumping_loop
+async def test_who_is_over_its_rate_gets_nothing_more_to_the_consumer_although_it_waits() -> None:
+    gate = asyncio.get_running_loop().create_future()
+    consumer = consumer_that(on_text=lambda consumer: asyncio.shield(gate))
+    client = await Client(await start_hub(), consumer, config=Config(message_rate=1.0)).opened()
+    for number in range(11):
+        client.receive(str(number))
+    await until(lambda: client.transport.closings)
+    assert client.counters.dropped_turns == 9
+    gate.set_result(None)
+    await client.task
+    assert consumer.received == [b"0"]
+
+
+@on_jumping_loop
+async def test_who_keeps_to_the_rate_goes_on_forever() -> None:
+    client = await Client(await start_hub(), config=Config(message_rate=2.0, byte_rate=200.0)).opened()
+    for _ in range(500):
+        client.connection.receive_text(b"x" * 100)
+        await asyncio.sleep(0.5)
+    assert len(client.consumer.received) == 500
+    await client.leave()
+
+
+@on_jumping_loop
+async def test_an_allowed_message_passes_however_small_the_rate() -> None:
+    config = Config(message_rate=0.001, byte_rate=1.0, max_message_size=5000)
+    client = await Client(await start_hub(), config=config).opened()
+    client.receive("x" * 5000)
+    await until(lambda: client.consumer.received)
+    assert client.connection.state is State.OPEN
+    await client.leave()
+
+
+@on_jumping_loop
+async def test_without_error_frames_the_close_reason_tells() -> None:
+    client = await Client(await start_hub(), config=Config(message_rate=0.1, error_type="")).opened()
+    client.receive("a")
+    client.receive("b")
+    await client.task
+    assert client.messages == []
+    assert client.transport.closings == [("close", 1008, b"rate limit: more than 0.1 messages per second")]
+
+
+@on_jumping_loop
+async def test_without_rates_nothing_is_measured() -> None:
+    client = await Client(await start_hub(), config=Config(message_rate=0.0, byte_rate=0.0)).opened()
+    for _ in range(20_000):
+        client.connection.receive_text(b"")
+    await until(lambda: len(client.consumer.received) == 20_000)
+    assert client.connection._meter is None
     await client.leave()
 
 
@@ -845,6 +1170,18 @@ def test_the_log_names_consumer_path_and_user(user: Any, words: str) -> None:
     async def main() -> None:
         connection = make_connection(await start_hub(), scope={"path": "/chat/", "user": user})
         assert str(connection) == f"FakeConsumer at '/chat/' ({words})"
+
+    run(main())
+
+
+def test_a_path_can_not_forge_a_line() -> None:
+    async def main() -> None:
+        connection = make_connection(await start_hub(), scope={"path": "/\x1b[31m\r\nERROR " + "x" * 10_000})
+        text = str(connection)
+        assert text.isprintable()
+        assert text.startswith(r"FakeConsumer at '/\x1b[31m\r\nERROR xxx")
+        assert text.endswith("'… (10014 characters) (no user)")
+        assert len(text) < 300
 
     run(main())
 

@@ -115,6 +115,121 @@ async def test_a_client_that_leaves_before_it_connects_has_no_consumer() -> None
     await Echo.as_asgi()({"type": "websocket", "path": "/"}, receive, send)
 
 
+# Where the page comes from
+
+
+def page(origin: str, host: str = "chat.test", **scope: Any) -> dict[str, Any]:
+    """The scope of a handshake that a page of ``origin`` makes."""
+    return {"headers": [(b"host", host.encode()), (b"origin", origin.encode("latin-1"))], **scope}
+
+
+@pytest.mark.parametrize("origin", ["https://evil.io", "https://chat.test.evil.io", "null", "https://chat.test:8443"])
+def test_a_foreign_page_gets_no_consumer(origin: str, caplog: pytest.LogCaptureFixture) -> None:
+    made: list[Any] = []
+
+    class Private(Echo):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            made.append(self)
+
+    async def main() -> None:
+        client = ASGIClient(Private.as_asgi(), **page(origin))
+        await client.task
+        assert client.sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
+        assert not client.misuse
+        counters = app.current_app().counters
+        assert (counters.origins_refused, counters.connections_refused) == (1, 0)
+
+    run(main())
+    assert made == []
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    for words in (repr(origin), "'chat.test'", f'allowed_origins=["{origin}"]', f'{{"allowed_origins": ["{origin}"]}}'):
+        assert words in record.getMessage()
+
+
+@pytest.mark.parametrize("origin", ["http://chat.test", "https://chat.test", "https://CHAT.test:443"])
+def test_a_page_of_the_same_host_connects(origin: str) -> None:
+    async def main() -> None:
+        client = await open_client(Echo, **page(origin))
+        await client.leave()
+        assert app.current_app().counters.origins_refused == 0
+
+    run(main())
+
+
+def test_over_tls_the_page_has_to_come_by_tls_too(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        await (await open_client(Echo, **page("https://chat.test", scheme="wss"))).leave()
+        await ASGIClient(Echo.as_asgi(), **page("http://chat.test", scheme="wss")).task
+        assert app.current_app().counters.origins_refused == 1
+
+    run(main())
+    assert 'allowed_origins=["http://chat.test"]' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "origin"),
+    [
+        ({"allowed_origins": ["https://page.io"]}, "https://page.io"),
+        ({"allowed_origins": "https://a.io, https://*.page.io"}, "https://www.page.io"),
+        ({"allowed_origins": ["*"]}, "null"),
+        ({"localhost_origins": True}, "http://localhost:5173"),
+    ],
+)
+def test_the_options_let_others_in(options: Any, origin: str) -> None:
+    async def main() -> None:
+        configure(**options)
+        await (await open_client(Echo, **page(origin))).leave()
+
+    run(main())
+
+
+def test_an_entry_that_is_no_origin_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"allowed_origins has 'page\.io', which has no scheme"):
+        configure(allowed_origins=["page.io"])
+    monkeypatch.setenv("ANTIPHON_ALLOWED_ORIGINS", "https://page.io/")
+    with pytest.raises(ConfigurationError, match="an origin has no path"):
+        configure()
+
+
+def test_what_a_page_calls_itself_can_not_forge_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    origins = ["\x1b[31mred", "https://a.io\r\nWARNING forged", "https://" + "a" * 65536, "é\x85\xa0"]
+
+    async def main() -> None:
+        for origin in origins:
+            await ASGIClient(Echo.as_asgi(), **page(origin, "evil\x1b\nhost" * 1000)).task
+
+    run(main())
+    assert len(caplog.records) == 4
+    for record in caplog.records:
+        assert record.getMessage().isprintable()
+        assert len(record.getMessage()) < 1500
+
+
+def test_a_thousand_foreign_pages_are_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        for number in range(1000):
+            await ASGIClient(Echo.as_asgi(), **page(f"https://evil{number}.io")).task
+        counters = app.current_app().counters
+        assert counters.origins_refused == 1000
+        assert len(caplog.records) + counters.log_lines_suppressed == 1000
+        assert counters.log_lines_suppressed > 0
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_a_foreign_page_that_leaves_before_it_is_refused_costs_nothing() -> None:
+    logging.disable()
+    try:
+        client = ASGIClient(Echo.as_asgi(), **page("https://evil.io"))
+        client.left = True
+        await client.task
+        assert client.sent == []
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 @on_jumping_loop
 async def test_a_consumer_knows_scope_layer_and_channel_name() -> None:
     seen: dict[str, Any] = {}

@@ -172,6 +172,8 @@ def test_nobody_is_written_to() -> None:
 class SocketLink:
     """A link over a real socket with little room, which buffers as a transport of asyncio does with ``high=0``."""
 
+    format = FRAMES
+
     def __init__(self) -> None:
         self.context = contextvars.copy_context()
         self.near, self.far = socket.socketpair()
@@ -241,13 +243,13 @@ steps = st.one_of(
 
 
 @settings(max_examples=150)
-@given(st.lists(steps, min_size=10, max_size=30))
-def test_every_byte_arrives_once_and_in_order_however_full_sockets_are(plan: list[Any]) -> None:
+@given(st.lists(steps, min_size=10, max_size=30), st.sampled_from([{}, {"room": {"slow": "drop_oldest"}}]))
+def test_every_byte_arrives_once_and_in_order_however_full_sockets_are(plan: list[Any], rules: dict[str, Any]) -> None:
     async def send(message: Any) -> None:
         """The handshake is of no interest here."""
 
     async def main() -> None:
-        hub = await start_hub()
+        hub = await start_hub(rules=rules)  # there is room for all: a rule leaves nothing out
         links = [SocketLink() for _ in range(3)]
         connections, tasks = [], []
         expected = [b"", b"", b""]

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.extensions.permessage_deflate import PerMessageDeflate
+from websockets.frames import Frame
 
-from antiphon.formats import FRAMES, MESSAGES, Format
+from antiphon.counters import Counters
+from antiphon.formats import FRAMES, MESSAGES, Chunk, DeflateFormat, Format
 
-from .fakes import messages_in
+from .fakes import messages_in, parse_frames
 
 both = pytest.mark.parametrize("format", [FRAMES, MESSAGES], ids=["frames", "messages"])
 messages = st.lists(st.text() | st.binary(), min_size=1, max_size=6)
 
 
-def chunk_of(format: Format, message: str | bytes) -> object:
+def chunk_of(format: Format, message: str | bytes) -> Chunk:
     return format.text(message.encode()) if isinstance(message, str) else format.binary(message)
 
 
@@ -55,3 +61,80 @@ def test_sharing_never_mixes_texts_up(payloads: list[bytes]) -> None:
 def test_binary_and_text_of_the_same_bytes_differ() -> None:
     assert FRAMES.text(b"a") != FRAMES.binary(b"a")
     assert MESSAGES.text(b"a") != MESSAGES.binary(b"a")
+
+
+# Compression
+
+
+def read_compressed(chunk: bytes, bits: int = 15) -> list[bytes]:
+    """The messages in ``chunk``, read by a client that negotiated compression."""
+    return [bytes(frame.data) for frame in parse_frames(chunk, [PerMessageDeflate(True, True, bits, 15)])]
+
+
+def is_compressed(chunk: bytes) -> bool:
+    return bool(chunk[0] & 0x40)
+
+
+def make_format(bits: int = 12, threshold: int = 100) -> tuple[DeflateFormat, Counters]:
+    counters = Counters()
+    return DeflateFormat(bits, threshold, counters), counters
+
+
+long_texts = st.text(max_size=20) | st.sampled_from(["x" * 99, "x" * 100, "x" * 70_000, "äöü" * 200])
+
+
+@given(st.lists(long_texts | st.binary(max_size=300), min_size=1, max_size=5), st.integers(9, 15))
+def test_a_client_that_negotiated_compression_reads_every_message(messages: list[str | bytes], bits: int) -> None:
+    format, _ = make_format(bits)
+    chunk = format.join([chunk_of(format, message) for message in messages])
+    expected = [message.encode() if isinstance(message, str) else message for message in messages]
+    assert read_compressed(chunk, bits) == expected
+
+
+@pytest.mark.parametrize("make", [DeflateFormat.text, DeflateFormat.binary], ids=["text", "binary"])
+def test_messages_are_compressed_from_the_threshold_on(make: Callable[[DeflateFormat, bytes], bytes]) -> None:
+    format, counters = make_format(threshold=100)
+    assert make(format, b"x" * 99) in (FRAMES.text(b"x" * 99), FRAMES.binary(b"x" * 99))
+    assert counters.compressions == 0
+    compressed = make(format, b"x" * 100)
+    assert (is_compressed(compressed), len(compressed) < 50, counters.compressions) == (True, True, 1)
+
+
+def test_a_message_that_gets_longer_is_sent_as_it_is() -> None:
+    format, _ = make_format(threshold=1)
+    noise = random.Random(1).randbytes(5000)
+    for payload in (b"a", noise):
+        assert format.binary(payload) == FRAMES.binary(payload)
+    assert format.text(b"abc") == FRAMES.text(b"abc")
+
+
+def test_a_message_is_compressed_once_for_all_who_are_sent_it() -> None:
+    format, counters = make_format()
+    first = format.text(b"same " * 100)
+    for _ in range(100):
+        assert format.text(b"".join([b"same "] * 100)) is first
+    assert counters.compressions == 1
+    format.text(b"other" * 100)
+    format.text(b"same " * 100)
+    assert counters.compressions == 3, "only the last message is remembered"
+
+
+def test_binary_and_text_of_the_same_bytes_differ_when_compressed() -> None:
+    format, _ = make_format()
+    kinds: list[Frame] = []
+    for chunk in (format.text(b"x" * 200), format.binary(b"x" * 200)):
+        kinds += parse_frames(chunk, [PerMessageDeflate(True, True, 12, 15)])
+    assert [frame.opcode.name for frame in kinds] == ["TEXT", "BINARY"]
+
+
+def test_compressed_frames_are_sized_by_the_bytes_on_the_wire() -> None:
+    format, _ = make_format()
+    chunk = format.text(b"x" * 1000)
+    assert format.size(chunk) == len(chunk) < 100
+    assert format.size(format.join([chunk, chunk])) == 2 * len(chunk)
+
+
+def test_the_formats_of_two_windows_share_nothing() -> None:
+    narrow, wide = make_format(9)[0], make_format(15)[0]
+    far = random.Random(1).randbytes(2000)
+    assert len(wide.binary(far * 2)) < 2500 < len(narrow.binary(far * 2))

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from antiphon.droppable import Source, parts
 from antiphon.formats import FRAMES, MESSAGES, Chunk, FrameFormat
 from antiphon.group import Cohort, Group
+from antiphon.rules import Rule
 
 from .fakes import FakeConsumer, FakeTransport, make_connection, make_hub, messages_in, on_jumping_loop
 
@@ -171,3 +173,47 @@ async def test_who_comes_and_goes_between_two_flushes_is_noticed() -> None:
         cohort.pending = [FRAMES.text(b"%d" % number)]
         cohort.flush(others_are_dirty=False)
     assert [transport.messages for transport in transports] == [["0", "1"], ["1", "2", "3"], ["3"]]
+
+
+@pytest.mark.parametrize("format", [FRAMES, MESSAGES])
+@pytest.mark.parametrize(
+    ("rule", "source"),
+    [
+        (Rule(), None),
+        (Rule(slow="drop_oldest"), Source("room", None)),
+        (Rule(slow="latest_by_key"), Source("room", "a")),
+    ],
+    ids=lambda value: value.slow if isinstance(value, Rule) else "",
+)
+def test_a_chunk_may_be_left_out_where_the_rule_says_so(rule: Rule, source: Source | None, format: Any) -> None:
+    ((chunk, found),) = parts(Group("room", rule).chunk(format, b"1", "a"))
+    assert (texts([chunk]), found) == (["1"], source)
+
+
+def test_without_a_key_the_group_has_one_place() -> None:
+    group = Group("room", Rule(slow="latest_by_key"))
+    assert parts(group.chunk(FRAMES, b"1"))[0].source == Source("room", "")
+
+
+def test_a_group_without_a_rule_has_plain_chunks() -> None:
+    group = Group("room")
+    assert group.keeps_all
+    assert group.chunk(FRAMES, b"1", "a") is FRAMES.text(b"1")
+
+
+@pytest.mark.parametrize("format", [FRAMES, MESSAGES])
+@pytest.mark.parametrize("verb", ["flush", "settle"])
+def test_what_is_joined_remembers_what_may_be_left_out(verb: str, format: Any) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        group = Group("room", Rule(slow="latest_by_key"))
+        transport = FakeTransport(format)
+        connection = make_connection(make_hub(), transport=transport)
+        cohort = group.add(connection)
+        cohort.pending = [group.chunk(format, b"1", "a"), group.chunk(format, b"2", "b")]
+        cohort.settle() if verb == "settle" else cohort.flush(others_are_dirty=False)
+        (whole,) = connection.pending if verb == "settle" else transport.chunks
+        assert texts([whole]) == ["1", "2"]
+        assert [source for _, source in parts(whole)] == [Source("room", "a"), Source("room", "b")]
+
+    main()

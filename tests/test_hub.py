@@ -12,13 +12,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from antiphon.droppable import Source, parts
 from antiphon.engines.memory import MemoryEngine
 from antiphon.events import make_event, shared
 from antiphon.exceptions import InvalidEvent, LimitExceeded
 from antiphon.formats import FRAMES, MESSAGES, Format, FrameFormat
 from antiphon.hub import Hub
 
-from .fakes import Client, FakeConsumer, FakeTransport, SlowEngine, on_jumping_loop, run, settled, start_hub, until
+from .fakes import (
+    Client,
+    FakeConsumer,
+    FakeTransport,
+    SlowEngine,
+    messages_in,
+    on_jumping_loop,
+    run,
+    settled,
+    start_hub,
+    until,
+)
 
 
 class Singer(FakeConsumer):
@@ -64,9 +76,9 @@ class Deaf(FakeConsumer):
     """Has no handler."""
 
 
-async def publish(hub: Hub, group: str, content: Any) -> None:
+async def publish(hub: Hub, group: str, content: Any, key: str = "") -> None:
     hub.counters.publications += 1
-    await hub.engine.publish(group, json.dumps(content).encode())
+    await hub.engine.publish(group, json.dumps(content).encode(), key)
 
 
 async def event_to(hub: Hub, group: str, kind: str, n: Any, **more: Any) -> None:
@@ -109,9 +121,12 @@ KINDS: list[tuple[type[FakeConsumer], Format]] = [
 
 groups = st.sampled_from(GROUPS)
 members = st.integers(0, len(KINDS) - 1)
+keys = st.sampled_from(["", "a", "b"])
+RULES = {"red": {"slow": "drop_oldest"}, "green": {"slow": "latest_by_key"}}
+
 steps = st.one_of(
-    st.tuples(st.just("publish"), groups),
-    st.tuples(st.just("publish"), groups),
+    st.tuples(st.just("publish"), groups, keys),
+    st.tuples(st.just("publish"), groups, keys),
     st.tuples(st.just("event"), groups),
     st.tuples(st.just("direct"), members),
     st.tuples(st.just("send"), members),
@@ -123,11 +138,15 @@ steps = st.one_of(
 
 
 class Model:
-    """What each member is sent, computed as plainly as can be: no cohorts, no pending, lists of lists."""
+    """What each member is sent, computed as plainly as can be: no cohorts, no pending, lists of lists.
 
-    def __init__(self) -> None:
+    With each message goes what tells whether it may be left out.
+    """
+
+    def __init__(self, rules: dict[str, Any]) -> None:
+        self.rules = rules
         self.groups: dict[str, list[int]] = {}
-        self.sent: list[list[str]] = [[] for _ in KINDS]
+        self.sent: list[list[tuple[str, Source | None]]] = [[] for _ in KINDS]
         self.deferred: list[Callable[[], None]] = []
         self.late_publications = 0
 
@@ -143,20 +162,28 @@ class Model:
             if not members:
                 del self.groups[group]
 
+    def source(self, group: str, key: str = "") -> Source | None:
+        match self.rules.get(group):
+            case {"slow": "drop_oldest"}:
+                return Source(group, None)
+            case {"slow": "latest_by_key"}:
+                return Source(group, key)
+        return None
+
     def send(self, member: int, n: int) -> None:
         if self.late_publications:  # what was published before comes before
-            self.deferred.append(lambda: self.sent[member].append(f"send {n}"))
+            self.deferred.append(lambda: self.sent[member].append((f"send {n}", None)))
         else:
-            self.sent[member].append(f"send {n}")
+            self.sent[member].append((f"send {n}", None))
 
-    def publish(self, group: str, n: int) -> None:
+    def publish(self, group: str, key: str, n: int) -> None:
         members = self.groups.get(group)
         if members is None:
             return
 
         def deliver() -> None:
             for member in members:
-                self.sent[member].append(f"publication {n}")
+                self.sent[member].append((f"publication {n}", self.source(group, key)))
 
         # Events run their handlers in the next tick, and nothing overtakes them.
         if self.deferred:
@@ -171,19 +198,19 @@ class Model:
 
             def deliver() -> None:
                 for member in members:
-                    self._handle(member, n)
+                    self._handle(member, n, self.source(group))
 
             self.deferred.append(deliver)
 
     def direct(self, member: int, n: int) -> None:
-        self.deferred.append(lambda: self._handle(member, n))
+        self.deferred.append(lambda: self._handle(member, n, None))
 
-    def _handle(self, member: int, n: int) -> None:
+    def _handle(self, member: int, n: int, source: Source | None) -> None:
         kind, _ = KINDS[member]
         if kind is Singer:
-            self.sent[member].append(f"own {n}")
+            self.sent[member].append((f"own {n}", None))
         elif kind is Choir:
-            self.sent[member].append(f"shared {n}")
+            self.sent[member].append((f"shared {n}", source))
 
     def tick(self) -> None:
         deferred, self.deferred = self.deferred, []
@@ -196,23 +223,31 @@ everybody_is_in_red = [("join", member, "red") for member in range(len(KINDS))]
 
 
 @settings(max_examples=300)
-@given(st.booleans(), st.lists(steps, min_size=25, max_size=60))
-def test_every_member_gets_what_the_model_says_in_one_write_per_tick(crowded: bool, plan: list[Any]) -> None:
+@given(st.booleans(), st.sampled_from([{}, RULES]), st.lists(steps, min_size=25, max_size=60))
+def test_every_member_gets_what_the_model_says_in_one_write_per_tick(
+    crowded: bool, rules: dict[str, Any], plan: list[Any]
+) -> None:
     logging.disable()  # unhandled events tell the log, thousands of times
     try:
-        run(follow([*everybody_is_in_red, *plan] if crowded else plan))
+        run(follow([*everybody_is_in_red, *plan] if crowded else plan, rules))
     finally:
         logging.disable(logging.NOTSET)
 
 
-async def follow(plan: list[Any]) -> None:
-    hub, model = await start_hub(), Model()
+def written(client: Client) -> list[tuple[str, Source | None]]:
+    """Every message that the client was written, with what tells whether it could have been left out."""
+    found = [part for chunk in client.transport.chunks for part in parts(chunk)]
+    return [(str(message).strip('"'), source) for chunk, source in found for message in messages_in([chunk])]
+
+
+async def follow(plan: list[Any], rules: dict[str, Any]) -> None:
+    hub, model = await start_hub(rules=rules), Model(rules)
     clients = [await Client(hub, kind(), FakeTransport(format)).opened() for kind, format in KINDS]
     writes = [0] * len(clients)
     for n, (step, *arguments) in enumerate([*plan, ("tick",)]):
         if step == "publish":
-            await publish(hub, arguments[0], f"publication {n}")
-            model.publish(arguments[0], n)
+            await publish(hub, arguments[0], f"publication {n}", arguments[1])
+            model.publish(arguments[0], arguments[1], n)
         elif step == "event":
             await event_to(hub, arguments[0], "note", n)
             model.event(arguments[0], n)
@@ -234,7 +269,7 @@ async def follow(plan: list[Any]) -> None:
             for number, client in enumerate(clients):
                 assert len(client.transport.chunks) <= writes[number] + 1, "one write per member per tick"
                 writes[number] = len(client.transport.chunks)
-                assert [str(message).strip('"') for message in client.messages] == model.sent[number]
+                assert written(client) == model.sent[number]
     assert {name: hub.members(name) for name in GROUPS} == {name: len(model.groups.get(name, [])) for name in GROUPS}
     assert set(hub.groups) == set(model.groups)
     await all_leave(clients)
@@ -871,3 +906,61 @@ async def test_a_connection_that_closes_is_sent_what_waited_behind_events_first(
     await settled()
     assert [str(message).strip('"') for message in client.messages] == ["publication", "send"]
     await all_leave([client])
+
+
+# Rules
+
+
+@on_jumping_loop
+async def test_a_group_has_the_rule_that_its_name_matches() -> None:
+    hub = await start_hub(rules={"prices:*": {"slow": "drop_oldest"}})
+    client = await Client(hub).opened()
+    for name in ("prices:gold", "room"):
+        await hub.join(name, client.connection)
+    assert {name: group.rule.slow for name, group in hub.groups.items()} == {
+        "prices:gold": "drop_oldest",
+        "room": "close",
+    }
+    await all_leave([client])
+
+
+@on_jumping_loop
+async def test_a_rule_costs_no_join_and_no_write_more() -> None:
+    hub, format = await start_hub(rules=RULES), CountingFormat()
+    clients = await clients_in(hub, "red", *(Singer() for _ in range(30)), transports=lambda: FakeTransport(format))
+    for n in range(3):
+        await publish(hub, "red", n)
+    await settled()
+    assert (format.encodings, format.joins) == (3, 1)
+    assert len({id(client.transport.chunks[0]) for client in clients}) == 1
+    assert all(client.messages == ["0", "1", "2"] for client in clients)
+    await all_leave(clients)
+
+
+@on_jumping_loop
+async def test_the_same_text_sent_and_published_is_not_mixed_up() -> None:
+    hub = await start_hub(rules=RULES)
+    member, other, third = [await Client(hub).opened() for _ in range(3)]
+    await hub.join("red", member.connection)
+    await hub.join("elsewhere", third.connection)
+    await publish(hub, "red", 1)
+    await publish(hub, "elsewhere", 2)  # settles: what was pending for all is now the member's own
+    other.connection.send_text(b"1")
+    assert [messages_in(client.connection.pending) for client in (member, other)] == [["1"], ["1"]]
+    await settled()
+    assert written(member) == [("1", Source("red", None))]
+    assert written(other) == [("1", None)]
+    await all_leave([member, other, third])
+
+
+@on_jumping_loop
+async def test_what_waits_in_the_backlog_of_a_connection_that_closes_may_still_be_left_out() -> None:
+    hub = await start_hub(rules=RULES)
+    client = await Client(hub, Singer()).opened()
+    await hub.join("green", client.connection)
+    await event_to(hub, "green", "note", 1)
+    await publish(hub, "green", "publication", "a")
+    client.connection.send_text(b"send")
+    await client.connection.close(None, None)
+    assert written(client) == [("publication", Source("green", "a")), ("send", None)]
+    await client.task

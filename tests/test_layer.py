@@ -106,7 +106,40 @@ async def test_what_was_refused_is_not_counted_as_published() -> None:
     app, layer = await make_layer()
     with pytest.raises(NotEncodable):
         await layer.publish("room", object())
+    with pytest.raises(InvalidName):
+        await layer.publish("room", 1, key="")
     assert app.counters.publications == 0
+
+
+@pytest.mark.parametrize("started", [True, False])
+@pytest.mark.parametrize("key", ["", "x" * 256, 5, b"key"], ids=lambda key: f"{key!r:.9}")
+def test_a_key_that_can_not_be_is_told_to_the_caller(key: Any, started: bool) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        app = App(Config())
+        if started:
+            await app.start()
+        with pytest.raises(InvalidName, match="can't be a key"):
+            await app.layer.publish("room", 1, key=key)
+
+    main()
+
+
+@pytest.mark.parametrize(("key", "expected"), [(None, ""), ("a", "a")])
+def test_the_key_reaches_the_engine(key: str | None, expected: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        app, layer = await make_layer()
+        client = await make_client(app)
+        assert app.hub is not None
+        await layer.group_add("room", client.connection.channel_name)
+        heard: list[Any] = []
+        app.hub.on_publication = lambda group, publication: heard.append(publication.key)  # type: ignore[method-assign]
+        await layer.publish("room", 1, key=key)
+        assert heard == [expected]
+        await client.leave()
+
+    main()
 
 
 def test_joining_a_channel_that_is_not_here_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -197,10 +230,11 @@ async def test_from_another_loop_the_work_is_done_at_home() -> None:
     assert app.hub is not None
     original = app.hub.engine.publish
 
-    async def publish(group: str, data: bytes) -> Any:
+    async def publish(group: str, data: bytes, key: str = "") -> Any:
         threads.append(threading.get_ident())
         assert asyncio.get_running_loop() is home
-        return await original(group, data)
+        assert key == "of its own"
+        return await original(group, data, key)
 
     app.hub.engine.publish = publish  # type: ignore[method-assign]
     name = client.connection.channel_name
@@ -208,7 +242,7 @@ async def test_from_another_loop_the_work_is_done_at_home() -> None:
     async def elsewhere() -> Any:
         await layer.group_add("room", name)
         await layer.group_send("room", {"type": "note", "text": "a"})
-        return await layer.publish("room", 1)
+        return await layer.publish("room", 1, key="of its own")
 
     position = await asyncio.to_thread(on_another_loop, elsewhere)
     assert position.offset == 1

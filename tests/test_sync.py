@@ -9,6 +9,7 @@ import pytest
 
 import antiphon
 from antiphon import app, sync
+from antiphon.engines.memory import MemoryEngine
 from antiphon.exceptions import InvalidName, NotEncodable, UsageError
 
 from .fakes import ASGIClient, settled
@@ -75,9 +76,25 @@ async def test_in_async_code_the_caller_is_told_what_to_await(call: Any) -> None
         call()
 
 
+def test_publish_passes_the_key_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[str] = []
+
+    class Engine(MemoryEngine):
+        async def publish(self, group: str, data: bytes, key: str = "") -> antiphon.Position:
+            keys.append(key)
+            return await super().publish(group, data, key)
+
+    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    sync.publish("room", 1)
+    sync.publish("room", 1, key="ada")
+    assert keys == ["", "ada"]
+
+
 def test_errors_come_back_to_the_caller() -> None:
     with pytest.raises(InvalidName):
         sync.publish("", 1)
+    with pytest.raises(InvalidName):
+        sync.publish("room", 1, key="")
     with pytest.raises(NotEncodable):
         sync.publish("room", object())
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextvars
+import json
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.config import Config
@@ -17,7 +20,8 @@ from antiphon.fanout import NO_DESCRIPTOR
 from antiphon.formats import FRAMES
 from antiphon.hub import Hub
 from antiphon.lifecycle import State
-from antiphon.transport import ASGITransport, DirectTransport, Transport
+from antiphon.outbox import APART
+from antiphon.transport import BATCH, ASGITransport, DirectTransport, Transport
 from antiphon.types import Receive, Scope, Send
 
 from .fakes import ASGIClient, FakeConsumer, messages_in, on_jumping_loop, parse_frames, run, settled, start_hub, until
@@ -59,6 +63,7 @@ class FakeLink:
     """What antiphon's server offers: a socket with a small buffer that the test empties."""
 
     descriptor = NO_DESCRIPTOR
+    format = FRAMES
 
     def __init__(self, room: int = 10**9) -> None:
         self.context = contextvars.copy_context()
@@ -124,6 +129,7 @@ class Direct:
         room: int = 10**9,
         outbox_limit: int = 10**6,
         extensions: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
         self.link = FakeLink(room)
         self.sent: list[Any] = []
@@ -137,7 +143,7 @@ class Direct:
             max_message_size=77,
             close_timeout=3.0,
         )
-        config = Config(outbox_limit=outbox_limit)
+        config = Config(outbox_limit=outbox_limit, **options)
         self.connection, self.consumer = connect_over(hub, self.transport, consumer, config, self.scope)
         self.task = asyncio.create_task(self.connection.run(), context=self.link.context)
 
@@ -233,13 +239,27 @@ async def test_direct_keeps_in_the_outbox_what_a_full_socket_does_not_take() -> 
         await settled()
     assert direct.messages == ["message 1"]
     direct.link.drained()
-    assert direct.messages == ["message 1", "message 2"]
-    for _ in range(5):
-        direct.link.drained()
     assert direct.messages == [f"message {n}" for n in range(1, 7)]
+    assert len(direct.link.wire) == 2, "what waited goes out with one write"
+    direct.link.drained()
     direct.connection.send_text(b"message 7")
     await settled()
     assert direct.messages[-1] == "message 7"
+    await direct.leave()
+
+
+@on_jumping_loop
+async def test_direct_writes_what_waited_in_pieces_that_fill_the_socket_and_no_more() -> None:
+    direct = await Direct(await start_hub(), room=5).opened()
+    for n in range(40):
+        direct.connection.send_text(b"%d " % n * 1000)
+        await settled(2)
+    for _ in range(2):
+        written = len(direct.link.wire)
+        direct.link.drained()
+        assert len(direct.link.wire) == written + 1, "it is full again"
+        assert len(direct.link.wire[-1]) < BATCH + 5000
+    assert len(direct.messages) == 40
     await direct.leave()
 
 
@@ -614,6 +634,339 @@ async def test_asgi_ends_where_receiving_fails() -> None:
     connection, _ = connect_over(hub, transport, consumer, Config(), {})
     await asyncio.wait_for(connection.run(), 1000)
     assert len(consumer.disconnects) == 1
+
+
+# Both, where a rule allows to leave messages out
+
+RULES = {"prices": {"slow": "drop_oldest"}, "cursors": {"slow": "latest_by_key"}}
+
+
+class Slow:
+    """A member of groups over one of the two transports; its client reads or does not, as the test says."""
+
+    def __init__(self, kind: str, hub: Hub, consumer: FakeConsumer | None = None, **options: Any) -> None:
+        self.hub = hub
+        self.client: Direct | ASGI = (Direct if kind == "direct" else ASGI)(hub, consumer, **options)
+
+    async def opened(self, *groups: str) -> Slow:
+        await self.client.opened()
+        await settled()
+        for group in groups or RULES:
+            await self.hub.join(group, self.client.connection)
+        return self
+
+    async def stall(self) -> None:
+        """Read nothing from now on; one message is on its way and fills the socket."""
+        if isinstance(self.client, Direct):
+            self.client.link.room = 0
+        else:
+            self.client.writable.clear()
+        self.client.connection.send_text(b'"fills the socket"')
+        await settled()
+
+    async def read_on(self) -> None:
+        if isinstance(self.client, Direct):
+            self.client.link.room = 10**9
+            self.client.link.drained()
+        else:
+            self.client.writable.set()
+        await settled(200)
+
+    async def publish(self, group: str, content: Any, key: str = "") -> None:
+        await self.hub.engine.publish(group, json.dumps(content).encode(), key)
+
+    @property
+    def received(self) -> list[Any]:
+        """All that the client has read but for what filled its socket; a word on what it missed as a pair."""
+        texts = self.client.messages if isinstance(self.client, Direct) else self.client.texts
+        contents = [json.loads(text) for text in texts]
+        return [
+            (content["group"], content["missed"]) if isinstance(content, dict) else content
+            for content in contents
+            if content != "fills the socket"
+        ]
+
+    @property
+    def closed_with(self) -> list[int]:
+        if isinstance(self.client, Direct):
+            return [call[1] for call in self.client.link.closings]
+        return [event["code"] for event in self.client.kinds("websocket.close")]
+
+    async def leave(self) -> None:
+        await self.client.leave()
+
+
+both = pytest.mark.parametrize("kind", ["direct", "asgi"])
+
+
+@both
+def test_both_leave_out_the_oldest_for_who_does_not_read(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "antiphon.connection")
+
+    @on_jumping_loop
+    async def main() -> None:
+        member = await Slow(kind, await start_hub(rules=RULES), outbox_limit=10 * (APART + 20)).opened()
+        await member.stall()
+        for n in range(100):
+            await member.publish("prices", n)
+            if n % 7 == 0:  # several are joined
+                await settled(3)
+        assert member.hub.counters.messages_missed > 80, "it is counted when it happens"
+        await member.read_on()
+        (word, *contents) = member.received
+        assert word == ("prices", member.hub.counters.messages_missed)
+        assert contents == list(range(word[1], 100))
+        await member.publish("prices", 100)
+        await settled()
+        assert member.received[-2:] == [99, 100]
+        assert not member.closed_with
+        assert member.hub.counters.slow_clients == 0
+        await member.leave()
+
+    main()
+    (record,) = caplog.records
+    assert re.search(r"the client read too slowly and missed (89|90) messages; it has caught up", record.message)
+
+
+@both
+def test_both_keep_the_latest_of_each_key_for_who_does_not_read(kind: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        member = await Slow(kind, await start_hub(rules=RULES)).opened()
+        await member.stall()
+        for n in range(30):
+            await member.publish("cursors", ["abc"[n % 3], n], "abc"[n % 3])
+            await settled(n % 3)
+        await member.publish("cursors", "of no key")
+        await member.publish("cursors", "of no key again")
+        await settled()
+        await member.read_on()
+        expected = [("cursors", 28), ["a", 27], ["b", 28], ["c", 29], "of no key again"]
+        assert member.received == expected
+        assert member.hub.counters.messages_missed == 28
+        await member.leave()
+
+    main()
+
+
+@both
+def test_both_give_everything_to_who_reads(kind: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        member = await Slow(kind, await start_hub(rules=RULES), outbox_limit=10).opened()
+        for n in range(20):
+            await member.publish("cursors", n, "a")
+            await member.publish("cursors", n, "a")
+            await member.publish("prices", n)
+            member.client.connection.send_text(b"%d" % n)
+            await settled(10)
+        assert member.received == [n for n in range(20) for _ in range(4)]
+        assert member.hub.counters.messages_missed == 0
+        await member.leave()
+
+    main()
+
+
+@both
+def test_both_leave_out_nothing_that_is_the_consumers_own(kind: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        limit = 4 * (APART + 20)
+        member = await Slow(kind, await start_hub(rules=RULES), outbox_limit=limit).opened("prices", "room")
+        await member.stall()
+        for n in range(40):
+            await member.publish("prices", "price")
+            if n % 2:
+                member.client.connection.send_text(b"%d" % n)
+            else:
+                await member.publish("room", n)
+            await settled(2)
+        await member.read_on()
+        own = [content for content in member.received if isinstance(content, int)]
+        assert own == list(range(40))
+        prices = [content for content in member.received if content == "price"]
+        missed = [content[1] for content in member.received if isinstance(content, tuple)]
+        assert len(prices) + sum(missed) == 40
+        assert prices
+        assert missed
+        await member.leave()
+
+    main()
+
+
+@both
+def test_both_close_where_what_may_not_be_left_out_is_over_the_limit(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "antiphon.connection")
+
+    @on_jumping_loop
+    async def main() -> None:
+        member = await Slow(kind, await start_hub(rules=RULES), outbox_limit=1000, close_timeout=1.0).opened()
+        await member.stall()
+        await member.publish("prices", "p" * 500)
+        for n in range(4):
+            member.client.connection.send_text(b'"%s"' % (b"%d" % n * 300))
+            await settled()
+        await member.read_on()
+        await member.client.task
+        assert member.closed_with == [1013]
+        assert member.received == []
+        assert (member.hub.counters.slow_clients, member.hub.counters.messages_missed) == (1, 1)
+        size = len('"' + "0" * 300 + '"') + (4 if kind == "direct" else 0)
+        assert member.hub.counters.dropped_bytes == 4 * size
+
+    main()
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "it has not caught up"
+
+
+@both
+def test_both_tell_of_a_group_before_it_goes_on_and_of_the_others_at_the_end(kind: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        rules = {"*": {"slow": "drop_oldest"}}
+        member = await Slow(kind, await start_hub(rules=rules), outbox_limit=3 * (APART + 20)).opened("red", "blue")
+        await member.stall()
+        for group, n in (("red", 1), ("blue", 2), ("blue", 3), ("blue", 4), ("blue", 5)):
+            await member.publish(group, n)
+            await settled()
+        await member.read_on()
+        assert member.received == [("blue", 1), 3, 4, 5, ("red", 1)]
+        await member.leave()
+
+    main()
+
+
+@both
+def test_both_count_what_nobody_is_told_where_error_frames_are_off(kind: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        member = await Slow(kind, await start_hub(rules=RULES), error_type="").opened()
+        await member.stall()
+        for n in range(3):
+            await member.publish("cursors", n, "a")
+            await settled()
+        await member.read_on()
+        assert member.received == [2]
+        assert member.hub.counters.messages_missed == 2
+        await member.leave()
+
+    main()
+
+
+@both
+def test_both_write_what_waits_and_what_was_missed_before_they_close(kind: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        member = await Slow(kind, await start_hub(rules=RULES)).opened()
+        await member.stall()
+        for n in range(3):
+            await member.publish("cursors", n, "a")
+            await settled()
+        await member.publish("cursors", 3, "a")
+        await member.publish("cursors", 4, "b")
+        await member.client.connection.close(4000, "end")
+        await member.read_on()
+        await member.client.task
+        assert member.received == [("cursors", 3), 3, 4]
+        assert member.closed_with == [4000]
+
+    main()
+
+
+@both
+def test_both_leave_messages_out_for_who_is_not_accepted_yet(kind: str) -> None:
+    class Joining(Guarded):
+        async def connect(self) -> None:
+            await self.connection._hub.join("cursors", self.connection)
+            await super().connect()
+
+    @on_jumping_loop
+    async def main() -> None:
+        consumer = Joining()
+        member = Slow(kind, await start_hub(rules=RULES), consumer)
+        await settled()
+        for n in range(5):
+            await member.publish("cursors", n, "a")
+            await settled()
+        consumer.may_accept.set_result(None)
+        await member.opened("cursors")
+        assert member.received == [("cursors", 4), 4]
+        await member.leave()
+
+    main()
+
+
+@both
+def test_both_count_what_is_lost_when_a_closing_connection_overflows(kind: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        member = await Slow(kind, await start_hub(rules=RULES), outbox_limit=100, close_timeout=1.0).opened()
+        await member.stall()
+        member.client.connection.send_text(b'"%s"' % (b"x" * 60))
+        await settled()
+        member.client.connection.send_text(b'"%s"' % (b"y" * 60))
+        await member.client.connection.close(4000, "end")
+        await member.read_on()
+        await member.client.task
+        assert member.closed_with == [4000]
+        assert member.hub.counters.dropped_bytes >= 120
+
+    main()
+
+
+members_steps = st.one_of(
+    st.tuples(st.just("publish"), st.sampled_from(["prices", "cursors", "room"]), st.sampled_from(["", "a", "b"])),
+    st.tuples(st.just("publish"), st.sampled_from(["prices", "cursors"]), st.sampled_from(["", "a", "b"])),
+    st.tuples(st.just("send")),
+    st.tuples(st.just("stall")),
+    st.tuples(st.just("read on")),
+    st.tuples(st.just("tick")),
+)
+
+
+@both
+@settings(max_examples=100)
+@given(st.lists(members_steps, max_size=50), st.integers(1, 6))
+def test_both_give_or_tell_of_everything(kind: str, plan: list[Any], room: int) -> None:
+    async def main() -> None:
+        hub = await start_hub(rules=RULES)
+        own_fits = 10**4
+        member = await Slow(kind, hub, outbox_limit=own_fits + room * APART).opened("room", *RULES)
+        published: collections.Counter[str] = collections.Counter()
+        last: dict[tuple[str, str], int] = {}
+        everything: dict[int, str] = {}
+        for n, (step, *arguments) in enumerate([*plan, ("tick",), ("read on",)]):
+            if step == "publish":
+                group, key = arguments
+                published[group] += 1
+                last[group, key] = n
+                everything[n] = group
+                await member.publish(group, n, key)
+            elif step == "send":
+                everything[n] = "own"
+                member.client.connection.send_text(b"%d" % n)
+            elif step == "stall":
+                await member.stall()
+            elif step == "read on":
+                await member.read_on()
+            else:
+                await settled(3)
+        numbers = [content for content in member.received if isinstance(content, int)]
+        missed: collections.Counter[str] = collections.Counter()
+        for content in member.received:
+            if isinstance(content, tuple):
+                missed[content[0]] += content[1]
+        assert numbers == sorted(set(numbers)), "in order, each once"
+        came = collections.Counter(everything[n] for n in numbers)
+        assert {group: came[group] + missed[group] for group in published} == published
+        assert {n for n, group in everything.items() if group in ("own", "room")} <= set(numbers)
+        assert {n for (group, _), n in last.items() if group == "cursors"} <= set(numbers)
+        assert hub.counters.messages_missed == missed.total()
+        assert not member.closed_with
+        await member.leave()
+
+    run(main())
 
 
 def test_frames_are_read_by_another_implementation() -> None:

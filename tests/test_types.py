@@ -12,6 +12,11 @@ def test_a_position_is_its_epoch_and_offset() -> None:
     assert Publication(b"1", "e", 3, 0.0).position == Position("e", 3) == ("e", 3)
 
 
+def test_a_publication_has_a_key_or_an_empty_one() -> None:
+    assert Publication(b"1", "e", 3, 0.0).key == ""
+    assert Publication(b"1", "e", 3, 0.0, "a").key == "a"
+
+
 def test_a_publication_is_not_changed_once_it_is_made() -> None:
     with pytest.raises(AttributeError):
         Publication(b"1", "e", 3, 0.0).offset = 4  # type: ignore[misc]

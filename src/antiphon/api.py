@@ -14,9 +14,9 @@ from antiphon.types import Position
 __all__ = ["group_send", "publish", "send", "stats"]
 
 
-def publish(group: str, content: Any) -> Coroutine[Any, Any, Position]:
+def publish(group: str, content: Any, *, key: str | None = None) -> Coroutine[Any, Any, Position]:
     """Send ``content`` as JSON to every member of ``group``; see ``ChannelLayer.publish``."""
-    return current_app().layer.publish(group, content)
+    return current_app().layer.publish(group, content, key=key)
 
 
 def group_send(group: str, message: Mapping[str, Any]) -> Coroutine[Any, Any, None]:

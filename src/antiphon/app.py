@@ -20,8 +20,12 @@ from antiphon.connection import Connection
 from antiphon.counters import Counters
 from antiphon.engines import open_engine
 from antiphon.exceptions import ConfigurationError, UsageError
+from antiphon.formats import DeflateFormat
 from antiphon.hub import Hub
 from antiphon.layer import ChannelLayer
+from antiphon.logs import limit_lines, shown
+from antiphon.origins import Origins
+from antiphon.rules import Rules
 from antiphon.transport import ASGITransport, DirectTransport, Transport
 from antiphon.types import Receive, Scope, Send
 
@@ -34,14 +38,17 @@ logger = logging.getLogger("antiphon")
 
 
 class App:
-    """Everything that one configuration brings into being."""
+    """Everything that one configuration brings into being. Raises ``ConfigurationError`` for what can't be."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.counters = Counters()
         self.layer = ChannelLayer(self)
+        self._rules = Rules(config.rules)
+        self._origins = Origins(config.allowed_origins, localhost=config.localhost_origins)
         self._hub: Hub | None = None
         self._starting: asyncio.Future[Hub] | None = None
+        self._deflate_formats: dict[int, DeflateFormat] = {}
         # Part of every channel name: tells processes apart, so that names never meet.
         self._process = secrets.token_hex(4)
 
@@ -77,7 +84,12 @@ class App:
         self._starting = loop.create_future()
         try:
             engine = open_engine(self.config.engine)
-            hub = Hub(engine, self.counters, groups_per_connection=self.config.groups_per_connection)
+            hub = Hub(
+                engine,
+                self.counters,
+                groups_per_connection=self.config.groups_per_connection,
+                rules=self._rules,
+            )
             await engine.start(hub)
         except BaseException as error:
             self._starting.set_exception(error if isinstance(error, Exception) else ConnectionError("start cancelled"))
@@ -88,6 +100,31 @@ class App:
         self._starting.set_result(hub)
         self._starting = None
         return hub
+
+    def deflate_format(self, bits: int) -> DeflateFormat:
+        """Return the format of all clients that take messages compressed with a window of ``bits``.
+
+        It is one object, so that a message is compressed once for all of them.
+        """
+        if bits not in self._deflate_formats:
+            self._deflate_formats[bits] = DeflateFormat(bits, self.config.compression_threshold, self.counters)
+        return self._deflate_formats[bits]
+
+    def admits(self, scope: Scope) -> bool:
+        """Tell whether the page that a handshake comes from may connect; if not, count it and say what would let it."""
+        refusal = self._origins.refusal(scope.get("headers", ()), secure=scope.get("scheme") == "wss")
+        if refusal is None:
+            return True
+        self.counters.origins_refused += 1
+        logger.warning(
+            "refused with 403: a page of origin %s wants to connect to host %s. It may with allowed_origins=[%s]; in "
+            'Django\'s settings ANTIPHON = {"allowed_origins": [%s]}',
+            shown(refusal.origin),
+            shown(refusal.host),
+            f'"{refusal.entry or "*"}"',
+            f'"{refusal.entry or "*"}"',
+        )
+        return False
 
     def connect(
         self, hub: Hub, consumer: AsyncWebsocketConsumer, scope: Scope, receive: Receive, send: Send
@@ -140,7 +177,7 @@ def configure(**options: Any) -> None:
     global _app, _configured
     if _app is not None and _app.running_hub is not None and _app.running_hub.connections:
         raise ConfigurationError("configure() comes too late: connections are being served already")
-    configuration.load(options, environment=os.environ)
+    App(configuration.load(options, environment=os.environ))  # so that what can't be is told now
     _configured = options
     _app = None
 
@@ -150,4 +187,5 @@ def current_app() -> App:
     global _app
     if _app is None:
         _app = App(configuration.load(_configured, environment=os.environ))
+        limit_lines(_app.counters)
     return _app

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
 import antiphon
 from antiphon import config as configuration
+from antiphon.app import App
 from antiphon.engines import open_engine
 from antiphon.exceptions import ConfigurationError
+from antiphon.server.runner import run
 
 __all__ = ["main", "serve", "server_options"]
 
@@ -45,14 +46,16 @@ def main() -> None:
 @click.option("--forwarded-allow-ips", default=None, help="Proxies to trust, separated by commas.")
 @click.option("--root-path", default="", help="Path that the application is mounted at by a proxy.")
 @click.option(
-    "--ws-ping-interval", default=20.0, show_default=True, help="Seconds between pings of a connection; 0 for none."
+    "--ws-ping-interval", default=None, type=float, help="Seconds between two pings; 0: none.  [default: ping_interval]"
 )
-@click.option("--ws-ping-timeout", default=20.0, show_default=True, help="Seconds that a client may take to answer.")
+@click.option(
+    "--ws-ping-timeout", default=None, type=float, help="Seconds to answer a ping; 0: ever.  [default: ping_timeout]"
+)
 @click.option(
     "--timeout-graceful-shutdown",
-    default=10,
-    show_default=True,
-    help="Seconds that connections and handlers may take when the server stops.",
+    default=None,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that connections and handlers may take when the server stops.  [default: shutdown_timeout]",
 )
 @click.option(
     "--log-level",
@@ -71,6 +74,7 @@ def serve(application: str, *, app_dir: str, engine: str | None, **options: Any)
     try:
         config = configuration.load(environment=os.environ)
         open_engine(config.engine)  # only to know now, not with the first connection, that there is such an engine
+        App(config)  # likewise that its rules and origins can be
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
     engine_was_chosen = _OPTIONS["engine"].environment in os.environ
@@ -82,20 +86,23 @@ def serve(application: str, *, app_dir: str, engine: str | None, **options: Any)
         )
     sys.path.insert(0, str(Path(app_dir).resolve()))
     options = {name: value for name, value in options.items() if value is not None}
-    # uvicorn stops in good order on SIGTERM and then raises it again: let that be an end like any other.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # while the application is imported
     try:
-        uvicorn.run(application, app_dir=app_dir, **server_options(options["log_level"]), **options)
-    except KeyboardInterrupt:  # a second Ctrl-C; the first one ends run() in good order
+        sys.exit(run(application, **{**server_options(options["log_level"]), **options}))
+    except KeyboardInterrupt:  # likewise
         sys.exit(130)
 
 
 def server_options(log_level: str = "info") -> dict[str, Any]:
-    """Return what ``uvicorn.run`` needs to serve with antiphon's protocol class."""
+    """Return what uvicorn needs to serve with antiphon's protocol classes."""
+    config = configuration.load(environment=os.environ)
     return {
+        "http": "antiphon.server:HTTPProtocol",
         "ws": "antiphon.server:WebSocketProtocol",
         # For other applications; antiphon's consumers have their own configuration's limit.
-        "ws_max_size": configuration.load(environment=os.environ).max_message_size,
+        "ws_max_size": config.max_message_size,
+        "ws_ping_interval": config.ping_interval,
+        "ws_ping_timeout": config.ping_timeout,
         "log_config": _log_config(log_level),
     }
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from antiphon.exceptions import InvalidCloseCode
 
-__all__ = ["CLOSE_CODES", "REASON_BYTES", "CloseCode", "check_close_code", "default_reason", "fit_reason"]
+__all__ = ["CLOSE_CODES", "REASON_BYTES", "CloseCode", "check_close_code", "default_reason", "fit_reason", "may_travel"]
 
 #: A control frame holds 125 bytes, two of them the code (RFC 6455 §5.5).
 REASON_BYTES = 123
@@ -48,7 +48,12 @@ CLOSE_CODES: dict[int, CloseCode] = {
         CloseCode(NO_STATUS, "closed without a status", "nobody: stands for a close frame without a code", True),
         CloseCode(ABNORMAL, "connection lost", "nobody: stands for an end without a close frame", True),
         CloseCode(INVALID_DATA, "text that is not UTF-8", "the server (RFC 6455 §8.1)", False),
-        CloseCode(POLICY_VIOLATION, "policy violation", "the application", False),
+        CloseCode(
+            POLICY_VIOLATION,
+            "policy violation",
+            "the server, for a client over a rate or a message in too many fragments; the application",
+            False,
+        ),
         CloseCode(MESSAGE_TOO_BIG, "message too big", "the server, over max_message_size", False),
         CloseCode(
             INTERNAL_ERROR,
@@ -65,9 +70,14 @@ CLOSE_CODES: dict[int, CloseCode] = {
 _SENDABLE = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 
+def may_travel(code: int) -> bool:
+    """Tell whether a close frame may have ``code`` (RFC 6455 §7.4)."""
+    return code in _SENDABLE or 3000 <= code <= 4999
+
+
 def check_close_code(code: object) -> int:
     """Return ``code`` if an application may send it, else raise ``InvalidCloseCode``."""
-    if isinstance(code, int) and (code in _SENDABLE or 3000 <= code <= 4999):
+    if isinstance(code, int) and may_travel(code):
         return code
     raise InvalidCloseCode(
         f"close code {code!r} can't be sent: use 1000, 1001, 1002, 1003, 1007–1014 or 3000–4999; 4000–4999 are yours"

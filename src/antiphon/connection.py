@@ -7,6 +7,8 @@ Laws:
 - ``disconnect`` runs once for each connection that was accepted, however it ended, and its memberships are gone before;
 - after ``close()`` nothing is accepted, joined or sent; each such call is counted and the log says so once;
 - messages that arrived before the client left are handled before ``disconnect`` runs;
+- ``connect()`` decides within ``handshake_timeout``, or the client is refused and ``connect()`` cancelled;
+- a client that is over its rates is told and closed, and nothing more of it reaches the consumer;
 - bad input costs an error frame, an exception in the application this connection (1011), and nobody else anything.
 """
 
@@ -20,11 +22,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from antiphon import codes
 from antiphon.config import Config
+from antiphon.deadline import Deadline
 from antiphon.exceptions import AcceptConnection, ClientError, DenyConnection, NotAccepted, StopConsumer, UsageError
 from antiphon.fanout import NO_DESCRIPTOR
 from antiphon.formats import Chunk, Format
 from antiphon.hub import Hub
 from antiphon.lifecycle import Happening, State, next_state
+from antiphon.limits import Meter
+from antiphon.logs import shown
 from antiphon.mailbox import Mailbox
 from antiphon.names import check_group_name
 from antiphon.types import Scope, Turn
@@ -66,9 +71,13 @@ class Connection:
         "_consumer",
         "_deadline",
         "_done",
+        "_erred",
         "_hub",
+        "_meter",
+        "_metered",
         "_on_binary",
         "_on_text",
+        "_refusal",
         "_reported",
         "_scope",
         "_transport",
@@ -111,14 +120,18 @@ class Connection:
         self._scope = scope
         self._transport = transport
         self._close_code = codes.ABNORMAL
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: Deadline | None = None
         self._done: asyncio.Future[None] | None = None
+        self._metered = config.message_rate > 0 or config.byte_rate > 0
+        self._meter: Meter | None = None
+        self._refusal = 403
+        self._erred = False
         self._reported = False
         transport.attach(self)
 
     def __str__(self) -> str:
         """Say whose connection this is: consumer class, path and user, as the log shows it."""
-        return f"{self.consumer_class.__qualname__} at {self._scope.get('path', '')!r} ({self._user()})"
+        return f"{self.consumer_class.__qualname__} at {shown(self._scope.get('path', ''))} ({self._user()})"
 
     # The life of the connection
 
@@ -153,6 +166,9 @@ class Connection:
             self.state = State.CONNECTING
             self.lost(codes.ABNORMAL)
             return
+        except BaseException:  # nothing was answered: it is as if accept() had not been called
+            self.state = State.CONNECTING
+            raise
         self._hub.counters.connections_accepted += 1
 
     async def close(self, code: int | None, reason: str | None) -> None:
@@ -178,12 +194,12 @@ class Connection:
             self.write_by(self._transport.drop)
             self._drop_turns()
 
-    def drain(self, code: int) -> None:
+    def drain(self, code: int, reason: str | None = None) -> None:
         """Close an open connection after the messages that it has already received were handled."""
         if self.state is State.OPEN:
-            self.mailbox.put(_end_with(self), code)
+            self.mailbox.put(_end_with(self, reason), code)
         else:
-            self.end(code)
+            self.end(code, reason)
 
     def lost(self, code: int, reason: str = "") -> None:
         """Note that the client is gone; what it sent before is still handled, then ``disconnect`` runs."""
@@ -207,25 +223,42 @@ class Connection:
             await asyncio.shield(self._done)
 
     async def _connect(self) -> None:
+        """Let the consumer decide, or not decide yet."""
+        deadline = self._deadline = Deadline(self._config.handshake_timeout, self._handshake_timed_out)
+        with deadline:
+            await self._decide()
+        if self.state is State.CONNECTING:
+            self._transport.listen()
+
+    async def _decide(self) -> None:
         consumer = self._consumer
         try:
             for group in consumer.groups or ():
                 await self._hub.join(check_group_name(group), self)
             await consumer.connect()
+        except asyncio.CancelledError as error:
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                raise
+            await self._connect_raised(error)  # something that it waited for was cancelled, not the connection's task
         except Exception as error:
-            if _is(error, AcceptConnection):
-                if self.state is State.CONNECTING:
-                    await self.accept(None, ())
-            elif _is(error, DenyConnection) or (_is(error, StopConsumer) and self.state is State.CONNECTING):
-                await self.close(None, None)
-            else:
-                self.turn_failed(_connect, error)
-                if self.state is State.CONNECTING:
-                    self._refuse()
-                    await self._transport.refuse(500)
-        if self.state is State.CONNECTING:
-            self._transport.listen()
-            self._deadline = self._hub.loop.call_later(self._config.handshake_timeout, self._handshake_timed_out)
+            await self._connect_raised(error)
+
+    async def _connect_raised(self, error: BaseException) -> None:
+        """Take what ``connect()`` raised as its decision."""
+        undecided = self.state is State.CONNECTING
+        if _is(error, AcceptConnection):
+            if undecided:
+                await self.accept(None, ())
+        elif _is(error, DenyConnection) or (undecided and _is(error, StopConsumer)):
+            await self.close(None, None)
+        elif undecided and isinstance(error, ClientError):
+            logger.info("%s: refused by connect(), %s", self, error)
+            await self.close(None, None)
+        else:
+            self.turn_failed(_connect, error)
+            if undecided:
+                self._refuse()
+                await self._transport.refuse(500)
 
     async def _finish(self) -> None:
         """Leave everything; run ``disconnect`` if the connection was accepted."""
@@ -241,7 +274,7 @@ class Connection:
                         self._hub.counters.handler_errors += 1
                         self._log_failure("disconnect", error)
             elif self.state is State.REFUSED:
-                await self._transport.refuse(403)
+                await self._transport.refuse(self._refusal)
             await self._transport.finish()
         finally:
             self._move(Happening.FINISH)
@@ -255,14 +288,21 @@ class Connection:
         return following
 
     def _handshake_timed_out(self) -> None:
-        self._deadline = None
-        if self.state is State.CONNECTING:
+        """Refuse the connection; the deadline then cancels a ``connect()`` that still runs."""
+        hangs = self._deadline is not None and self._deadline.within
+        self._hub.counters.handshakes_timed_out += 1
+        if not hangs:
             self._hub.counters.usage_errors += 1
-            logger.error(
-                "%s: connect() neither accepted nor closed the connection within handshake_timeout (%g s); refused",
-                self,
-                self._config.handshake_timeout,
-            )
+        logger.error(
+            "%s: connect() %s handshake_timeout (%g s); %s",
+            self,
+            "took longer than" if hangs else "neither accepted nor closed the connection within",
+            self._config.handshake_timeout,
+            "it is cancelled, and the client not let in" if hangs else "refused",
+        )
+        self._reported = True  # whatever connect() still calls when it is cancelled, this was the reason
+        if self.state is State.CONNECTING:
+            self._refusal = 503
             self._refuse()
 
     def _refuse(self) -> None:
@@ -278,28 +318,57 @@ class Connection:
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
-            self._deadline.cancel()
+            self._deadline.lift()
             self._deadline = None
 
     # What comes in
 
     def receive_text(self, payload: bytes) -> None:
         """Take a text message, UTF-8 that was checked."""
-        if self.state is State.OPEN:
+        if self.state is State.OPEN and (not self._metered or self._may_pass(len(payload))):
             self.mailbox.put(self._on_text, payload, len(payload))
 
     def receive_binary(self, payload: bytes) -> None:
         """Take a binary message."""
-        if self.state is State.OPEN:
+        if self.state is State.OPEN and (not self._metered or self._may_pass(len(payload))):
             self.mailbox.put(self._on_binary, payload, len(payload))
 
     def client_erred(self, problem: ClientError) -> None:
         """Tell the client what was wrong with its message."""
         self._hub.counters.client_errors += 1
+        self._send_error(problem)
+        level, self._erred = logging.DEBUG if self._erred else logging.INFO, True
+        logger.log(level, "%s: bad message, %s", self, problem)
+
+    def _send_error(self, problem: ClientError) -> None:
         answer = plain.error(problem, self._config.error_type)
         if answer is not None and self.state is State.OPEN:
             self.enqueue(self.format.text(answer))
-        logger.info("%s: bad message, %s", self, problem)
+
+    def _may_pass(self, size: int) -> bool:
+        """Tell whether the client may send a message of ``size`` bytes now; if not, it is closed."""
+        meter = self._meter
+        if meter is not None and meter.spend(size):
+            return True
+        now = self._hub.loop.time()
+        if meter is None:  # its first message: who only listens never needs one
+            meter = self._meter = Meter(self._config, now)
+        if meter.take(size, now):
+            return True
+        self._rate_exceeded(*meter.excess())
+        return False
+
+    def _rate_exceeded(self, option: str, words: str) -> None:
+        self._hub.counters.rate_limited += 1
+        logger.warning(
+            "%s: the client sends %s (%s) and has used up rate_burst (%g s); closed with 1008",
+            self,
+            words,
+            option,
+            self._config.rate_burst,
+        )
+        self._send_error(ClientError("rate_limited", words))
+        self.end(codes.POLICY_VIOLATION, f"rate limit: {words}")
 
     # What the mailbox tells (mailbox.Owner)
 
@@ -391,12 +460,25 @@ class Connection:
             for cohort in self.memberships.values():
                 cohort.changed()
 
+    def client_missed(self, count: int) -> None:
+        """Note that messages of groups were left out, as their rule says: the client reads too slowly."""
+        self._hub.counters.messages_missed += count
+
+    def missed_frame(self, group: str, count: int) -> Chunk | None:
+        """Return the chunk that tells the client how many messages of ``group`` it missed; None: it is not told."""
+        frame = plain.missed(group, count, self._config.error_type)
+        return None if frame is None else self.format.text(frame)
+
+    def client_caught_up(self, missed: int) -> None:
+        """Note that nothing waits any more for a client that missed messages."""
+        logger.info("%s: the client read too slowly and missed %d messages; it has caught up", self, missed)
+
     def client_is_slow(self, dropped: int) -> None:
         """Close the connection: its client does not read and its outbox is full."""
+        self._hub.counters.dropped_bytes += dropped
         if self.state not in (State.OPEN, State.CONNECTING):
             return
         self._hub.counters.slow_clients += 1
-        self._hub.counters.dropped_bytes += dropped
         logger.warning(
             "%s: the client does not read; closed with 1013 at outbox_limit (%d bytes), %d bytes dropped",
             self,
@@ -456,11 +538,11 @@ async def _end(consumer: Any, connection: Connection) -> None:
     connection.mailbox.end()
 
 
-def _end_with(connection: Connection) -> Turn:
+def _end_with(connection: Connection, reason: str | None) -> Turn:
     """Return a turn that closes ``connection`` with the code that is its argument, behind all that came before."""
 
     async def end(consumer: Any, code: int) -> None:
-        connection.end(code)
+        connection.end(code, reason)
 
     return end
 

@@ -6,10 +6,12 @@ Channels loses something, this differs: ``docs/topics/consumers.md`` lists each 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from antiphon import codes
 from antiphon.app import current_app
 from antiphon.connection import Connection
 from antiphon.events import framework
@@ -33,8 +35,18 @@ class ConsumerApplication:
         functools.update_wrapper(self, consumer_class, updated=())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection (ASGI 3)."""
-        await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
+        """Serve one connection (ASGI 3), unless it comes from a page that may not connect."""
+        if scope["type"] == "websocket" and not current_app().admits(scope):
+            await _refuse(receive, send)
+        else:
+            await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
+
+
+async def _refuse(receive: Receive, send: Send) -> None:
+    """Answer a handshake with 403."""
+    if (await receive())["type"] == "websocket.connect":
+        with contextlib.suppress(OSError):  # the client is gone
+            await send({"type": "websocket.close", "code": codes.NORMAL, "reason": ""})
 
 
 @framework
@@ -161,7 +173,7 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         """Decode one message and pass it to ``receive_json``."""
         if text_data is None:
-            raise plain.BINARY_FRAME
+            raise plain.binary_frame()
         await self.receive_json(await self.decode_json(text_data), **kwargs)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
@@ -221,7 +233,7 @@ def _receive_binary(consumer: AsyncWebsocketConsumer, payload: bytes) -> Corouti
 
 
 def _refuse_binary(consumer: AsyncWebsocketConsumer, payload: bytes) -> Coroutine[Any, Any, None]:
-    raise plain.BINARY_FRAME
+    raise plain.binary_frame()
 
 
 _receive_text.__name__ = _receive_binary.__name__ = "receive"

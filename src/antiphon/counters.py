@@ -29,6 +29,36 @@ class Counters:
     """Events that reached members whose consumer defines no such handler."""
     events_undeliverable: int = 0
     """``send`` to a channel name that no connection has."""
+    origins_refused: int = 0
+    """Handshakes of web pages whose origin is not allowed; answered with 403."""
+    handshakes_timed_out: int = 0
+    """Handshakes that took longer than ``handshake_timeout``."""
+    half_open_dropped: int = 0
+    """Connections cut off because ``max_half_open`` others came after them before they had sent a request."""
+    bad_requests: int = 0
+    """Requests to open a WebSocket that break HTTP or RFC 6455 §4; answered with 400, 405, 413 or 426."""
+    headers_too_large: int = 0
+    """Requests over ``max_header_size`` or ``max_headers``; answered with 431."""
+    connections_over_limit: int = 0
+    """Handshakes refused with 503 because the process has ``max_connections``."""
+    addresses_over_limit: int = 0
+    """Handshakes refused with 429 because their address has ``connections_per_address``."""
+    protocol_errors: int = 0
+    """Connections closed with 1002 or 1007 because the client broke RFC 6455."""
+    messages_too_big: int = 0
+    """Connections closed with 1009: over ``max_message_size``, before or after decompression."""
+    fragments_over_limit: int = 0
+    """Connections closed because of a message in more than ``max_fragments`` fragments."""
+    unfinished_over_limit: int = 0
+    """Connections closed because the process held ``unfinished_limit`` bytes of unfinished messages."""
+    control_floods: int = 0
+    """Connections closed for more pings and pongs than ``control_rate`` allows."""
+    rate_limited: int = 0
+    """Connections closed for more messages or bytes than ``message_rate`` and ``byte_rate`` allow."""
+    pings_unanswered: int = 0
+    """Connections given up because a ping was not answered within ``ping_timeout``."""
+    compressions: int = 0
+    """Messages that were compressed; a publication is compressed once however many members get it."""
     client_errors: int = 0
     """Bad frames that were answered with an error frame."""
     handler_errors: int = 0
@@ -41,10 +71,16 @@ class Counters:
     """Connections closed because their outbox was full."""
     slow_consumers: int = 0
     """Connections closed because their mailbox was full."""
+    messages_missed: int = 0
+    """Messages that a group's rule left out for members who read too slowly; each was told how many."""
     dropped_bytes: int = 0
     """Bytes that a closed slow client did not get."""
     sends_after_close: int = 0
     """Messages for a connection that was closed already."""
+    drained: int = 0
+    """Connections that were told to come back because the server stops."""
+    log_lines_suppressed: int = 0
+    """Lines that were not logged because too many like them came in a second."""
 
     def as_dict(self) -> dict[str, int]:
         """Return every counter by name."""

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from antiphon import frames
+from antiphon.counters import Counters
+from antiphon.deflate import Deflater
 
-__all__ = ["FRAMES", "MESSAGES", "Chunk", "Format", "FrameFormat", "MessageFormat"]
+__all__ = ["FRAMES", "MESSAGES", "Chunk", "DeflateFormat", "Format", "FrameFormat", "MessageFormat"]
 
 #: Opaque to all but the format that made it and the transport that writes it.
 Chunk = Any
@@ -47,12 +49,15 @@ class FrameFormat:
         if payload == self._payload:
             return self._frame
         self._payload = payload
-        self._frame = framed = frames.frame(frames.TEXT, payload)
+        self._frame = framed = self._make(frames.TEXT, payload)
         return framed
 
     def binary(self, payload: bytes) -> bytes:
         """Return the binary frame."""
-        return frames.frame(frames.BINARY, payload)
+        return self._make(frames.BINARY, payload)
+
+    def _make(self, opcode: int, payload: bytes) -> bytes:
+        return frames.frame(opcode, payload)
 
     def join(self, chunks: Sequence[bytes]) -> bytes:
         """Return the frames behind one another."""
@@ -61,6 +66,30 @@ class FrameFormat:
     def size(self, chunk: bytes) -> int:
         """Return the length in bytes."""
         return len(chunk)
+
+
+class DeflateFormat(FrameFormat):
+    """Frames for clients that negotiated permessage-deflate with a window of ``bits``.
+
+    Messages from ``threshold`` bytes on are compressed, unless that makes them longer.
+    """
+
+    __slots__ = ("_counters", "_deflater", "_threshold")
+
+    def __init__(self, bits: int, threshold: int, counters: Counters) -> None:
+        super().__init__()
+        self._deflater = Deflater(bits)
+        self._threshold = threshold
+        self._counters = counters
+
+    def _make(self, opcode: int, payload: bytes) -> bytes:
+        if len(payload) < self._threshold:
+            return frames.frame(opcode, payload)
+        self._counters.compressions += 1
+        compressed = self._deflater.deflate(payload)
+        if len(compressed) < len(payload):
+            return frames.compressed_frame(opcode, compressed)
+        return frames.frame(opcode, payload)
 
 
 class MessageFormat:

@@ -4,6 +4,9 @@ Members that share consumer class and format form a *cohort*: whatever one of th
 handler, all are sent, byte for byte. A cohort therefore keeps one list of pending chunks for all its members, and a
 publication costs one append however many members there are.
 
+Where the group's rule allows to leave messages out for a member who reads too slowly, their chunks say where they come
+from (``droppable``), and so does what is joined of them; everybody who is not slow gets them as any other bytes.
+
 Laws:
 - a member gets the cohort's chunks in their order, and its own chunks between them where they were caused;
 - ``settle`` and ``flush`` leave nothing pending.
@@ -12,10 +15,14 @@ Laws:
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from antiphon import droppable
 from antiphon.fanout import Targets
 from antiphon.formats import Chunk, Format
+from antiphon.rules import Rule
 
 if TYPE_CHECKING:
     from antiphon.connection import Connection
@@ -26,11 +33,14 @@ __all__ = ["Cohort", "Group"]
 class Cohort:
     """The members of one group that get the same bytes."""
 
-    __slots__ = ("_caught_up", "_targets", "consumer_class", "format", "members", "pending")
+    __slots__ = ("_caught_up", "_join", "_targets", "consumer_class", "format", "members", "pending")
 
-    def __init__(self, consumer_class: type, format: Format) -> None:
+    def __init__(self, consumer_class: type, format: Format, *, keeps_all: bool = True) -> None:
         self.consumer_class = consumer_class
         self.format = format
+        self._join: Callable[[Sequence[Chunk]], Chunk] = (
+            format.join if keeps_all else functools.partial(droppable.join, format)
+        )
         self.members: dict[Connection, None] = {}
         self.pending: list[Chunk] = []
         self._caught_up: dict[Connection, int] = {}
@@ -61,7 +71,7 @@ class Cohort:
         pending, self.pending = self.pending, []
         if not pending:
             return 0
-        chunk = self.format.join(pending)
+        chunk = self._join(pending)
         if others_are_dirty:
             return self._write_behind(chunk)
         if self._targets is None:
@@ -87,24 +97,31 @@ class Cohort:
         caught_up, self._caught_up = self._caught_up, {}
         if not pending:
             return []
-        whole = self.format.join(pending)
+        whole = self._join(pending)
         shares = []
         for member in self.members:
             done = caught_up.get(member, 0)
             if done == 0:
                 shares.append((member, whole))
             elif done < len(pending):
-                shares.append((member, self.format.join(pending[done:])))
+                shares.append((member, self._join(pending[done:])))
         return shares
 
 
+_NO_RULE = Rule()
+
+
 class Group:
-    """One group and its cohorts in this process."""
+    """One group and its cohorts in this process, with the rule that holds for it."""
 
-    __slots__ = ("cohorts", "name", "subscribing", "waiting")
+    __slots__ = ("_source", "cohorts", "keeps_all", "name", "rule", "subscribing", "waiting")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, rule: Rule = _NO_RULE) -> None:
         self.name = name
+        self.rule = rule
+        self.keeps_all = rule.slow == "close"
+        """Whether no message may be left out for a slow member."""
+        self._source = droppable.Source(name, None)
         self.cohorts: dict[tuple[type, Format], Cohort] = {}
         self.subscribing: asyncio.Future[None] | None = None
         """Done when the engine knows of this process's interest; None from then on."""
@@ -119,7 +136,7 @@ class Group:
         key = (member.consumer_class, member.format)
         cohort = self.cohorts.get(key)
         if cohort is None:
-            cohort = self.cohorts[key] = Cohort(*key)
+            cohort = self.cohorts[key] = Cohort(*key, keeps_all=self.keeps_all)
         cohort.members[member] = None
         cohort.changed()
         return cohort
@@ -133,3 +150,11 @@ class Group:
             cohort.changed()
             if not cohort.members:
                 del self.cohorts[key]
+
+    def chunk(self, format: Format, payload: bytes, key: str = "") -> Chunk:
+        """Return a message to all members, one that may be left out for a slow one where the rule says so."""
+        chunk = format.text(payload)
+        if self.keeps_all:
+            return chunk
+        keyed = self.rule.slow == "latest_by_key"
+        return droppable.mark(chunk, droppable.Source(self.name, key) if keyed else self._source)

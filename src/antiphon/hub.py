@@ -25,14 +25,16 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from antiphon import codes
+from antiphon import codes, droppable
 from antiphon.counters import Counters
 from antiphon.engines.base import Engine
 from antiphon.events import Handler, find_handler
 from antiphon.exceptions import InvalidEvent, LimitExceeded
 from antiphon.fanout import Targets, write_one
+from antiphon.formats import Chunk, Format
 from antiphon.group import Cohort, Group
 from antiphon.resumption import Resumption
+from antiphon.rules import Rules
 from antiphon.types import Event, Publication, Turn
 from antiphon.wire import plain
 
@@ -43,16 +45,22 @@ __all__ = ["Hub"]
 
 logger = logging.getLogger("antiphon.hub")
 
+_NO_RULES = Rules({})
+
 
 class Hub:
     """Groups and connections on one event loop. Implements ``EngineEvents``."""
 
-    def __init__(self, engine: Engine, counters: Counters, *, groups_per_connection: int) -> None:
+    def __init__(
+        self, engine: Engine, counters: Counters, *, groups_per_connection: int, rules: Rules = _NO_RULES
+    ) -> None:
         self.engine = engine
         self.counters = counters
         self.loop = asyncio.get_running_loop()
         self.open_group: Group | None = None
         self._groups_per_connection = groups_per_connection
+        self._rules = rules
+        self._keeps_all = not rules.leave_out
         self.groups: dict[str, Group] = {}
         """The groups with members in this process, by name."""
         self._connections: dict[str, Connection] = {}
@@ -109,7 +117,7 @@ class Hub:
                     f"this connection is in {len(connection.memberships)} groups, the limit of groups_per_connection"
                 )
             if group is None:
-                group = self.groups[name] = Group(name)
+                group = self.groups[name] = Group(name, self._rules.find(name))
                 self._subscribe(group)
             if group.subscribing is None:
                 break
@@ -178,11 +186,11 @@ class Hub:
         if target is None:
             return
         if self._backlog:
-            self._backlog.append((self._publish_late, target, publication.data))
+            self._backlog.append((self._publish_late, target, publication))
             self._late_publications += 1
             self.sends_wait = not self._delivering
         else:
-            self._publish(target, publication.data)
+            self._publish(target, publication)
 
     def on_event(self, group: str, event: Event) -> None:
         """Run the event's handler for the group's members of this process, in the next tick."""
@@ -220,10 +228,10 @@ class Hub:
                 if target is connection and deliver is _append:
                     connection.pending.append(what)
                 elif target in connection.memberships and deliver == self._publish_late:
-                    connection.pending.append(connection.format.text(what))
+                    connection.pending.append(target.chunk(connection.format, what.data, what.key))
         pending, connection.pending = connection.pending, []
         if pending:
-            self.counters.sends_after_close += write_one(connection, connection.format.join(pending))
+            self.counters.sends_after_close += write_one(connection, self._join(connection.format, pending))
 
     def schedule(self) -> None:
         """See to it that the tick's end comes."""
@@ -241,7 +249,7 @@ class Hub:
         """Give the members of the open group what is pending, so that something may come after it."""
         group, self.open_group = self.open_group, None
         if group is not None:
-            for cohort in group.cohorts.values():
+            for cohort in list(group.cohorts.values()):
                 cohort.settle()
 
     def _tick(self) -> None:
@@ -264,7 +272,7 @@ class Hub:
     def _flush(self) -> None:
         group, self.open_group = self.open_group, None
         if group is not None:
-            for cohort in group.cohorts.values():
+            for cohort in list(group.cohorts.values()):
                 self.counters.sends_after_close += cohort.flush(bool(self._dirty))
         dirty, self._dirty = self._dirty, []
         # Members of a group mostly have the same chunks pending: join them once, and write them all at once.
@@ -286,22 +294,29 @@ class Hub:
     def _write_alike(self, connections: list[Connection], pending: list[Any]) -> None:
         """Write the same chunks to all of ``connections``."""
         first = connections[0]
-        chunk = pending[0] if len(pending) == 1 else first.format.join(pending)
+        chunk = pending[0] if len(pending) == 1 else self._join(first.format, pending)
         gone = write_one(first, chunk) if len(connections) == 1 else Targets(connections).write(chunk)
         self.counters.sends_after_close += gone
+
+    def _join(self, format: Format, pending: list[Chunk]) -> Chunk:
+        return format.join(pending) if self._keeps_all else droppable.join(format, pending)
 
     def send_late(self, connection: Connection, chunk: Any) -> None:
         """Give ``connection`` the chunk behind what waits in the backlog."""
         self._backlog.append((_append, connection, chunk))
 
-    def _publish_late(self, group: Group, payload: bytes) -> None:
+    def _publish_late(self, group: Group, publication: Publication) -> None:
         self._late_publications -= 1
-        self._publish(group, payload)
+        self._publish(group, publication)
 
-    def _publish(self, group: Group, payload: bytes) -> None:
+    def _publish(self, group: Group, publication: Publication) -> None:
         self._open(group)
-        for cohort in group.cohorts.values():
-            cohort.pending.append(cohort.format.text(payload))
+        if group.keeps_all:  # chunk(), written out
+            for cohort in group.cohorts.values():
+                cohort.pending.append(cohort.format.text(publication.data))
+        else:
+            for cohort in group.cohorts.values():
+                cohort.pending.append(group.chunk(cohort.format, publication.data, publication.key))
 
     def _open(self, group: Group) -> None:
         if self.open_group is not group:
@@ -322,7 +337,7 @@ class Hub:
                 payload = payloads[handler.shared]
                 if payload is not None:
                     self._open(group)
-                    cohort.pending.append(cohort.format.text(payload))
+                    cohort.pending.append(group.chunk(cohort.format, payload))
             elif handler.turn is not None:
                 self.settle()
                 size = len(event.packed)

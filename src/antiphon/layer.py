@@ -6,6 +6,7 @@ Every method may be called from any event loop of the process; the work is done 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from antiphon.events import make_event
 from antiphon.exceptions import InvalidEvent
 from antiphon.names import check_channel_name, check_group_name
+from antiphon.rules import check_key
 from antiphon.types import Event, Position
 from antiphon.wire import plain
 
@@ -87,19 +89,23 @@ class ChannelLayer:
         hub.counters.events += 1
         await hub.engine.send_direct_event(channel, event)
 
-    async def publish(self, group: str, content: Any) -> Position:
+    async def publish(self, group: str, content: Any, *, key: str | None = None) -> Position:
         """Send ``content`` as JSON to every member of ``group`` and return its position in the group's stream.
 
-        It is encoded once and runs no handler. Raises ``InvalidName``, ``NotEncodable``.
+        It is encoded once and runs no handler. Where the group's rule is ``latest_by_key``, it takes the place of an
+        earlier publication with the same ``key`` that still waits for a slow member; all those without one share one.
+        Raises ``InvalidName``, ``NotEncodable``.
         """
         hub = self._app.hub
         if hub is None:
-            return await self._at_home(self.publish, group, content)
+            return await self._at_home(functools.partial(self.publish, key=key), group, content)
         if type(group) is not str or group not in hub.groups:
             check_group_name(group)
+        if key is not None:
+            check_key(key)
         data = plain.encode(content)
         hub.counters.publications += 1
-        return await hub.engine.publish(group, data)
+        return await hub.engine.publish(group, data, key or "")
 
     def _event(self, message: Mapping[str, Any]) -> Event:
         try:

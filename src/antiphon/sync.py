@@ -33,9 +33,9 @@ Result = TypeVar("Result")
 logger = logging.getLogger("antiphon.sync")
 
 
-def publish(group: str, content: Any) -> Position:
+def publish(group: str, content: Any, *, key: str | None = None) -> Position:
     """Send ``content`` as JSON to every member of ``group``; see ``ChannelLayer.publish``."""
-    return _run(api.publish(group, content))
+    return _run(api.publish(group, content, key=key))
 
 
 def group_send(group: str, message: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ that middleware sees it.
 Laws:
 - chunks reach the client in the order of ``write``; ``close`` comes after them;
 - what waits for a slow client is bounded by the outbox; when that is full, ``client_is_slow`` is told, once;
+- what the outbox leaves out is counted at once, and told to the client before it gets more of the same group;
 - ``finish`` leaves no task behind.
 """
 
@@ -15,13 +16,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import http
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from antiphon import codes
 from antiphon.connection import Connection
-from antiphon.formats import FRAMES, MESSAGES, Chunk, Format
+from antiphon.droppable import Part, parts
+from antiphon.formats import MESSAGES, Chunk, Format
 from antiphon.outbox import Outbox
 from antiphon.types import Receive, Scope, Send
 
@@ -29,12 +32,19 @@ __all__ = ["ASGITransport", "DirectTransport", "Link", "Transport"]
 
 logger = logging.getLogger("antiphon.transport")
 
+#: How many bytes of what waited are handed to the socket at once: each write is a system call.
+BATCH = 64 * 1024
+
 
 class Link(Protocol):
     """What antiphon's server offers an application under ``scope["extensions"]["antiphon"]``."""
 
     context: contextvars.Context
     """The context that the application's task runs in."""
+
+    @property
+    def format(self) -> Format:
+        """Return what chunks look like to this client: frames, compressed or not."""
 
     def claim(self, transport: DirectTransport, *, max_message_size: int, close_timeout: float) -> None:
         """Let ``transport`` have the messages, not ``receive``; call it before the connection is accepted."""
@@ -112,7 +122,7 @@ async def _refuse(scope: Scope, send: Send, status: int) -> None:
             return
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
         await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-        await send({"type": "websocket.http.response.body", "body": b"Internal Server Error"})
+        await send({"type": "websocket.http.response.body", "body": http.HTTPStatus(status).phrase.encode()})
 
 
 class _Handshake:
@@ -142,9 +152,37 @@ class _Handshake:
             self._answered = True
             await _refuse(self._scope, self._send, status)
 
+    def _keep(self, outbox: Outbox[Any], parts: list[Part]) -> None:
+        """Put ``parts`` into the outbox; where it is full, drop everything and tell the connection."""
+        size, left_out = self.connection.format.size, outbox.left_out
+        kept = 0
+        for chunk, source in parts:
+            if not outbox.put(chunk, size(chunk), source):
+                break
+            kept += 1
+        if outbox.left_out > left_out:
+            self.connection.client_missed(outbox.left_out - left_out)
+        if kept < len(parts):
+            dropped = outbox.clear() + sum(size(chunk) for chunk, _ in parts[kept:])
+            self.connection.client_is_slow(dropped)
+
+    def _next(self, outbox: Outbox[Any]) -> Chunk | None:
+        """Take what the client gets next out of the outbox: word of what it missed, or a chunk; None: nothing now."""
+        missed = outbox.take_missed()
+        return outbox.take() if missed is None else self.connection.missed_frame(*missed)
+
+    def _caught_up(self, outbox: Outbox[Any]) -> None:
+        """Tell the connection that nothing waits any more, if anything was left out until here."""
+        if outbox.left_out:
+            self.connection.client_caught_up(outbox.caught_up())
+
     async def _accept(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._answered = True
-        await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+        try:
+            await self._send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers)})
+        except BaseException:
+            self._answered = False
+            raise
 
 
 class DirectTransport(_Handshake):
@@ -156,9 +194,8 @@ class DirectTransport(_Handshake):
         "_outbox",
         "_outbox_limit",
         "context",
+        "format",
     )
-
-    format: Format = FRAMES
 
     def __init__(
         self,
@@ -171,6 +208,7 @@ class DirectTransport(_Handshake):
         close_timeout: float,
     ) -> None:
         super().__init__(scope, send)
+        self.format: Format = link.format
         self.context: contextvars.Context | None = link.context
         self._link = link
         self._outbox_limit = outbox_limit
@@ -191,9 +229,7 @@ class DirectTransport(_Handshake):
         outbox = self._outbox
         if outbox is None:
             outbox = self._outbox = Outbox(self._outbox_limit)
-        if not outbox.put(chunk, len(chunk)):
-            dropped = outbox.clear() + len(chunk)
-            self.connection.client_is_slow(dropped)
+        self._keep(outbox, parts(chunk))
 
     def drop(self, chunk: Chunk) -> None:
         """Do nothing; the connection is over."""
@@ -231,8 +267,29 @@ class DirectTransport(_Handshake):
     def _write_out(self) -> None:
         """Hand the socket what waits, until it is full again."""
         outbox = self._outbox
-        while outbox and (self._closed or self.connection.write != self.write):
-            self._link.write(outbox.take())
+        if outbox is None:
+            return
+        while outbox and self._is_writing:
+            if batch := self._batch(outbox):
+                self._link.write(self.format.join(batch))
+        if self._is_writing:
+            self._caught_up(outbox)
+
+    @property
+    def _is_writing(self) -> bool:
+        """Whether what waits goes to the socket: it has room, or what it has not goes out before the end."""
+        return self._closed or self.connection.write != self.write
+
+    def _batch(self, outbox: Outbox[bytes]) -> list[bytes]:
+        """Take chunks out of the outbox until they are worth a write."""
+        batch: list[bytes] = []
+        size = 0
+        while outbox and size < BATCH:
+            chunk = self._next(outbox)
+            if chunk is not None:
+                batch.append(chunk)
+                size += len(chunk)
+        return batch
 
 
 class ASGITransport(_Handshake):
@@ -268,9 +325,7 @@ class ASGITransport(_Handshake):
 
     def write(self, chunk: Chunk) -> None:
         """Keep ``chunk`` for the task that sends."""
-        if not self._outbox.put(chunk, MESSAGES.size(chunk)):
-            dropped = self._outbox.clear() + MESSAGES.size(chunk)
-            self.connection.client_is_slow(dropped)
+        self._keep(self._outbox, [Part(chunk, None)] if self._is_idle else parts(chunk))
         if self._accepted:
             self._start_writer()
 
@@ -299,6 +354,11 @@ class ASGITransport(_Handshake):
         """Go on with receiving."""
         self._may_read.set()
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing waits: what is written now is sent at once, and there is nothing to choose."""
+        return self._accepted and (self._writer is None or self._writer.done())
+
     def _start_writer(self) -> None:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_out())
@@ -306,9 +366,10 @@ class ASGITransport(_Handshake):
     async def _write_out(self) -> None:
         try:
             while self._outbox:
-                for payload in self._outbox.take():
+                for payload in self._next(self._outbox) or ():
                     kind = "text" if isinstance(payload, str) else "bytes"
                     await self._send({"type": "websocket.send", kind: payload})
+            self._caught_up(self._outbox)
             if self._close is not None:
                 close, self._close = self._close, None
                 await self._send_close(close)

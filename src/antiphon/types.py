@@ -30,12 +30,17 @@ class Position(NamedTuple):
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
-    """One message of a group: ``data`` is JSON in UTF-8, ``offset`` its place, ``time`` seconds since 1970."""
+    """One message of a group: ``data`` is JSON in UTF-8, ``offset`` its place, ``time`` seconds since 1970.
+
+    ``key`` tells which earlier publications it may take the place of, where they wait for a member who reads slowly
+    (``antiphon.rules``); empty: it has none.
+    """
 
     data: bytes
     epoch: str
     offset: int
     time: float
+    key: str = ""
 
     @property
     def position(self) -> Position:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from antiphon import cli, codes, config, counters, exceptions
+from antiphon import cli, codes, config, counters, exceptions, rules
 
 from .documents import page
 
@@ -23,8 +23,13 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _number(value: object, unit: str) -> str:
-    if unit == "bytes" and isinstance(value, int) and value % 1024 == 0:
-        return f"{value} ({value >> 20} MiB)" if value % (1 << 20) == 0 else f"{value} ({value >> 10} KiB)"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value in ((), {}):
+        return "none"
+    if unit.startswith("bytes") and isinstance(value, (int, float)) and value % 1024 == 0:
+        whole = int(value)
+        return f"{whole} ({whole >> 20} MiB)" if whole % (1 << 20) == 0 else f"{whole} ({whole >> 10} KiB)"
     return f"{value:g}" if isinstance(value, float) else f"`{value}`" if isinstance(value, str) else str(value)
 
 
@@ -41,6 +46,14 @@ def options() -> str:
         for option in config.options()
     ]
     return _table(("option", "environment variable", "default", "unit", "meaning"), rows)
+
+
+def rule_settings() -> str:
+    """Return the table of ``antiphon.rules``."""
+    rows = [
+        (f"`{setting.name}`", f"`{setting.default}`", setting.takes, setting.meaning) for setting in rules.settings()
+    ]
+    return _table(("setting", "default", "takes", "meaning"), rows)
 
 
 def close_codes() -> str:
@@ -92,7 +105,7 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
         default = option.opts[0] if option.default is True else "off"
     else:
         choices = option.type.choices if isinstance(option.type, click.Choice) else ()
-        numbers = isinstance(option.type, click.types.IntParamType)
+        numbers = isinstance(option.type, (click.types.IntParamType, click.types.FloatParamType))
         takes = "one of " + ", ".join(choices) if choices else "number" if numbers else "text"
         default = default or (str(option.default) if isinstance(option.default, (str, int)) else "")
     return names, takes, default and f"`{default}`", meaning
@@ -101,6 +114,7 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
 #: Each generated part: its page, its name there, and what makes it.
 PARTS: list[tuple[str, str, Callable[[], str]]] = [
     ("docs/reference/configuration.md", "options", options),
+    ("docs/topics/groups.md", "rules", rule_settings),
     ("docs/reference/close-codes.md", "close codes", close_codes),
     ("docs/reference/counters.md", "counters", counter_names),
     ("docs/reference/api.md", "exceptions", exception_tree),

@@ -18,6 +18,7 @@ from playwright.sync_api import Page, expect
 from websockets.asyncio.client import connect, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.integration.clients import Wire
 from tests.integration.servers import PATIENCE, Server, Servers, until
 
 from .documents import PAGES, Block, blocks, build, page
@@ -42,6 +43,7 @@ TUTORIAL = page("docs/tutorial/chat.md")
 BROWSER = page("docs/howto/errors-in-the-browser.md")
 SERVERS = page("docs/howto/other-servers.md")
 DEPLOY = page("docs/deploy/one-process.md")
+SLOW = page("docs/howto/slow-clients.md")
 
 # README
 
@@ -112,7 +114,7 @@ def site(project: Path) -> Path:
 
 async def test_readme_django(servers: Servers, site: Path) -> None:
     server = serve(servers, site, shown(README, "antiphon serve project")).listening()
-    url, origin = server.url("/ws/chat/kitchen/"), "http://localhost:8000"
+    url, origin = server.url("/ws/chat/kitchen/"), server.url("", "http")
     with pytest.raises(InvalidStatus):
         async with connect(url, origin=origin):  # type: ignore[arg-type]
             pass
@@ -231,12 +233,13 @@ _POST = "import sys, httpx; print(httpx.post(sys.argv[1], content=sys.argv[2]).t
 async def test_origin_is_looked_at(servers: Servers, folder: Path) -> None:
     build(page("docs/howto/without-django.md"), folder)
     server = serve(servers, folder, "antiphon serve guarded:app").listening()
-    async with connect(server.url("/"), origin="https://chat.example") as client:  # type: ignore[arg-type]
-        assert await ask(client, 1) == {"echo": 1}
-    for origin in (None, "https://elsewhere.example"):
-        with pytest.raises(InvalidStatus):
-            async with connect(server.url("/"), origin=origin):  # type: ignore[arg-type]
-                pass
+    own = server.url("", "http")
+    for origin in (None, own, "https://chat.example", "https://www.chat.example", "http://localhost:3000"):
+        async with connect(server.url("/"), origin=origin) as client:  # type: ignore[arg-type]
+            assert await ask(client, 1) == {"echo": 1}
+    with pytest.raises(InvalidStatus):
+        async with connect(server.url("/"), origin="https://elsewhere.example"):  # type: ignore[arg-type]
+            pass
 
 
 async def test_from_a_thread(servers: Servers, folder: Path) -> None:
@@ -344,7 +347,8 @@ def test_coming_back_in_a_browser(servers: Servers, folder: Path) -> None:
     """Not in Node: its experimental WebSocket says nothing of a connection that could not be opened."""
     build(BROWSER, folder)
     (script,) = (block.text for block in blocks(BROWSER) if block.language == "javascript" and not block.role)
-    first = serve(servers, folder, "antiphon serve orders:app").listening()
+    elsewhere = {"ANTIPHON_LOCALHOST_ORIGINS": "on"}  # the page comes from another port
+    first = serve(servers, folder, "antiphon serve orders:app", env=elsewhere).listening()
     script = script.replace("ws://localhost:8000/", first.url("/")) + _WINDOW
     (folder / "index.html").write_text(f'<body><script type="module">{script}</script>')
     command = [sys.executable, "-m", "http.server", "0", "--bind", "127.0.0.1"]
@@ -359,7 +363,8 @@ def test_coming_back_in_a_browser(servers: Servers, folder: Path) -> None:
         expect(log).to_contain_text("error bad_order")
         first.stop()
         expect(log).to_contain_text("waiting the server restarts, come back")
-        serve(servers, folder, "antiphon serve orders:app", "--port", str(first.port)).listening()
+        again = serve(servers, folder, "antiphon serve orders:app", "--port", str(first.port), env=elsewhere)
+        again.listening()
         expect(log).to_contain_text(re.compile(f"{answer}.*{answer}", re.DOTALL))
 
 
@@ -377,6 +382,43 @@ def test_staying_away(servers: Servers, folder: Path) -> None:
 def test_reconnecting_takes_25_lines() -> None:
     (code,) = (block.text for block in blocks(BROWSER) if block.path == "reconnect.mjs")
     assert len([line for line in code.splitlines()[1:] if line]) <= 25
+
+
+# Slow clients
+
+
+@pytest.fixture
+def board(servers: Servers, folder: Path) -> Server:
+    """The page's example, started by its command."""
+    build(SLOW, folder)
+    return serve(servers, folder, shown(SLOW, "antiphon serve board:app")).listening()
+
+
+async def test_a_slow_client_gets_the_newest_cursor_and_every_note(board: Server) -> None:
+    moves, notes = 600, 5
+    async with await Wire.open(board, "/kitchen", receive_buffer=8192) as slow, connect(board.url("/kitchen")) as fast:
+        for number in range(moves):
+            cursor = await ask(fast, {"type": "cursor", "at": [number, "x" * 20_000]})
+            assert cursor["at"][0] == number
+            if number % (moves // notes) == 0:
+                assert await ask(fast, {"type": "note", "text": str(number)}) == {"type": "note", "text": str(number)}
+        heard: list[Any] = []
+        while not heard or heard[-1].get("at", [0])[0] != moves - 1:
+            heard.append(json.loads((await slow.receive_frame())[1]))
+        cursors = [message["at"][0] for message in heard if message["type"] == "cursor"]
+        missed = [message for message in heard if message["type"] == "error"]
+        assert cursors == sorted(cursors)
+        assert len(cursors) + sum(message["missed"] for message in missed) == moves
+        assert sum(message["type"] == "note" for message in heard) == notes
+        (frame,) = (json.loads(block.text) for block in blocks(SLOW) if block.language == "json")
+        assert {**missed[0], "missed": 12} == frame
+
+
+def test_the_board_in_javascript(board: Server, folder: Path) -> None:
+    (script,) = (block.text for block in blocks(SLOW) if block.language == "javascript")
+    script = script.replace("ws://localhost:8000/", board.url("/"))
+    with running(in_node(folder, script), folder) as (_, printed):
+        until(lambda: printed().splitlines() == ["cursor [ 3, 4 ]", "note milk"], "both messages")
 
 
 # Deployment

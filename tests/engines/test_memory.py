@@ -66,6 +66,14 @@ async def test_a_publication_reaches_the_process_with_the_position_that_publish_
     assert publication.time > 1_600_000_000
 
 
+async def test_the_key_travels_with_the_publication() -> None:
+    engine, listener = await start()
+    await engine.subscribe("a")
+    await engine.publish("a", b"1", "key")
+    await engine.publish("a", b"1")
+    assert [publication.key for _, publication in listener.publications] == ["key", ""]
+
+
 async def test_who_is_not_subscribed_hears_nothing() -> None:
     engine, listener = await start()
     event = make_event({"type": "note"})

@@ -24,6 +24,7 @@ __all__ = [
     "connect",
     "eventually",
     "exchange",
+    "frame",
     "release_all",
     "upgrade_request",
 ]
@@ -173,6 +174,7 @@ class Wire:
         connection = socket.socket()
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setblocking(False)
         wire = cls(connection)
         await asyncio.wait_for(wire._loop.sock_connect(connection, (server.host, server.port)), PATIENCE)
@@ -253,6 +255,19 @@ class Wire:
         """End the connection with RST."""
         linger_zero(self._socket)
         self._socket.close()
+
+    def finish(self) -> None:
+        """Tell that nothing more comes from this side."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the other side ended it before
+
+    def detach(self) -> socket.socket:
+        """Return the socket, for somebody else to read and close."""
+        assert not self._buffer, "something was read already"
+        _open.remove(self)
+        return self._socket
 
     def close(self) -> None:
         """End the connection."""

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -36,6 +37,8 @@ class Kind(NamedTuple):
     """The client's close code reaches the application (hypercorn: always 1006)."""
     stops: bool = True
     """A server that is told to stop closes its connections (daphne kills, hypercorn waits for the clients)."""
+    waits: bool = True
+    """``send`` waits while the client does not read (daphne takes everything)."""
 
 
 _OURS = ("--ws", "antiphon.server:WebSocketProtocol", "--timeout-graceful-shutdown", "2")
@@ -48,7 +51,7 @@ DIRECT = [
 ALL = [
     *DIRECT,
     Kind("uvicorn-plain", "uvicorn", (*_UVICORN, "--timeout-graceful-shutdown", "2"), False),
-    Kind("daphne", "daphne", ("-p", "0", "-b", "127.0.0.1"), False, sends_codes=False, stops=False),
+    Kind("daphne", "daphne", ("-p", "0", "-b", "127.0.0.1"), False, sends_codes=False, stops=False, waits=False),
     Kind(
         "hypercorn", "hypercorn", ("-b", "127.0.0.1:0", "--error-logfile", "-"), False, hears_codes=False, stops=False
     ),
@@ -83,6 +86,8 @@ class Server:
         self.name = name
         self.kind = kind
         self.host, self.port = "", 0
+        self.trust: ssl.SSLContext | None = None
+        """Where the server speaks TLS: whom to trust."""
         self.record_path = log.with_suffix(".record")
         self._log = log
         with log.open("ab") as output:
@@ -112,7 +117,10 @@ class Server:
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         """Ask for ``path`` over HTTP."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        if self.trust is None:
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        else:
+            connection = http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE, context=self.trust)
         try:
             connection.request("GET", path, headers=dict(headers or {}))
             response = connection.getresponse()

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, Frame, Locator, Page, async_playwright, expect
 
-from .servers import ROOT, Server, Servers, clean_environment
+from .servers import DIRECT, ROOT, Server, Servers, clean_environment
 
 CHAT = ROOT / "examples" / "chat"
 ROOM = "/rooms/general/"
@@ -198,3 +198,50 @@ async def test_logging_out_elsewhere_closes_the_room(browser: Browser, demo: Dem
         await tab.click("#logout")
         await expect(state(ada)).to_have_attribute("data-state", "closed")
         await expect(state(alan)).to_have_attribute("data-state", "online")
+
+
+# Pages of other origins
+
+
+OPEN = """
+    ([url, protocols]) => new Promise((resolve) => {
+        const socket = new WebSocket(url, protocols);
+        socket.onopen = () => { socket.close(); resolve("open"); };
+        socket.onclose = ({ code }) => resolve(code);
+    })
+"""
+
+
+async def opens(page: Page | Frame, server: Server, path: str = "/room/page/") -> object:
+    """Open a WebSocket in a page: ``"open"``, or the code that it gets instead."""
+    return await page.evaluate(OPEN, [server.url(path), []])
+
+
+async def test_page_of_another_site_can_not_connect(browser: Browser, servers: Servers) -> None:
+    server = servers.share(DIRECT[0], "tests.integration.apps.rooms:app")
+    other = servers.share(DIRECT[0], "tests.integration.apps.spec:app")
+    page = await (await browser.new_context()).new_page()
+    await page.goto(server.url("/", "http"))
+    assert await opens(page, server) == "open"
+    before = server.stats()["origins_refused"]
+    await page.goto(other.url("/", "http"))
+    assert await opens(page, server) == 1006
+    await page.goto(server.url("/", "http"))
+    await page.set_content("<iframe sandbox='allow-scripts' srcdoc='a part of the page that is not trusted'></iframe>")
+    assert await opens(page.frames[1], server) == 1006
+    assert server.stats()["origins_refused"] == before + 2
+    for origin in (other.url("", "http"), "null"):
+        assert f"a page of origin '{origin}' wants to connect" in server.log()
+    await page.context.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_demo_is_reached_by_each_of_its_names(browser: Browser, demo: Demo, host: str) -> None:
+    page = await (await browser.new_context()).new_page()
+    page.set_default_timeout(MILLISECONDS)
+    await page.goto(f"http://{host}:{demo.server.port}/login/?next={ROOM}")
+    await page.fill("#login-form [name=username]", "ada")
+    await page.fill("#login-form [name=password]", "antiphon")
+    await page.click("#login-form button")
+    await expect(state(page)).to_have_attribute("data-state", "online")
+    await page.context.close()

@@ -118,7 +118,9 @@ async def test_second_ctrl_c_does_not_wait(servers: Servers, name: str) -> None:
     server.signal(signal.SIGINT)
     await eventually(lambda: "hutting down" in server.log(), "the server to shut down")
     server.signal(signal.SIGINT)
-    assert server.exit_code() in (0, 130)
+    assert server.exit_code() == 130
+    assert "SIGINT again: stopping at once" in server.log()
+    assert "Traceback" not in server.log()
     await client.close()
 
 
@@ -171,7 +173,9 @@ async def test_reload_serves_what_was_changed(servers: Servers, tmp_path: Path) 
     await eventually(lambda: "Application startup complete" in server.log(printed) and answers(server), "the new one")
     async with await connect(server, "/") as client:
         assert await client.ask("hello") == ["hello", "second"]
-    server.stop(signal.SIGINT)
+        server.signal(signal.SIGINT)
+        assert (await client.closed()).code == 1012
+    assert server.exit_code() == 0
     assert "Traceback" not in server.log()
 
 

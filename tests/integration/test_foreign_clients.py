@@ -12,7 +12,7 @@ import pytest
 
 from .clients import eventually
 from .foreign import FOREIGN, Foreign, Node
-from .servers import Server
+from .servers import Kind, Server, Servers
 
 NODE_FOLDER = Path(__file__).parent / "node"
 NPM_SECONDS = 120
@@ -97,11 +97,24 @@ async def test_no_subprotocol(direct_rooms: Server, foreign: Foreign, name: str)
     assert foreign.subprotocol is None
 
 
-async def test_compression_is_declined(direct_rooms: Server, foreign: Foreign) -> None:
+async def test_compression_is_agreed_on_and_used(direct_rooms: Server, foreign: Foreign) -> None:
+    before = direct_rooms.stats()["compressions"]
     await foreign.open(direct_rooms, "/raw/", compress=True)
+    assert "permessage-deflate" in (foreign.extensions or "")
+    for message in ("x" * 10_000, "short", UNICODE * 1000):
+        await foreign.send(message)
+        assert await foreign.receive() == message
+    assert direct_rooms.stats()["compressions"] == before + 2  # one is under the threshold
+
+
+async def test_compression_can_be_turned_off(servers: Servers, direct_kind: Kind, foreign: Foreign) -> None:
+    server = servers.start(direct_kind, "tests.integration.apps.rooms:app", env={"ANTIPHON_COMPRESSION": "off"})
+    await foreign.open(server, "/raw/", compress=True)
     assert foreign.extensions is None
     await foreign.send("x" * 10_000)
     assert await foreign.receive() == "x" * 10_000
+    await foreign.close(1000, "")
+    server.stop()
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 3999, 4000, 4999])

@@ -81,7 +81,7 @@ async def test_autoreload_serves_what_was_changed(servers: Servers, project: Pat
     await eventually(lambda: noticed(server, file, "changed, reloading", printed), "autoreload to notice")
     found = await eventually(lambda: RUNNING.search(server.log(printed)), "the server to run again")
     server.port = int(found[2])
-    await client.close()
+    assert (await client.closed()).code == 1012
     async with await connect(server, "/ws/echo/") as client:
         assert await client.ask(2) == ({"second": 2} if changed == "asgi.py" else {"echo": 2})
     assert server.get("/").body == (b"the second page" if changed == "urls.py" else b"the first page")

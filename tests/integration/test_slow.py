@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 
 import pytest
 
@@ -56,6 +57,86 @@ async def test_client_that_never_reads_is_closed_and_nobody_else_notices(fresh_r
         lazy.close()
         for client in (*members, publisher):
             await client.close()
+
+
+async def test_one_of_1000_that_never_reads_costs_its_outbox_and_the_others_nothing(
+    servers: Servers, direct_kind: Kind, visited: list[Server], name: str
+) -> None:
+    # A member that is busy comparing could miss the time for a pong; and a ping would stand among what is compared.
+    limit = OUTBOX_LIMIT // 2
+    env = {"ANTIPHON_OUTBOX_LIMIT": str(limit)}
+    server = servers.start(direct_kind, "tests.integration.apps.rooms:app", "--ws-ping-interval", "3600", env=env)
+    visited.append(server)
+    count, batch, size = 100_000, 5000, 45
+    frames = [frame_of_flood(number, size) for number in range(count)]
+    stream = b"".join(frames)
+    lazy = await Wire.open(server, f"/room/{name}/?client={name}", receive_buffer=8192)
+    members = [await Listener.open(server, f"/room/{name}/", stream) for _ in range(999)]
+    publisher = await connect(server, f"/room/{name}-elsewhere/")
+    try:
+        memory, most, expected = server.memory(), 0, 0
+        for first in range(0, count, batch):
+            command = {"do": "flood", "group": name, "from": first, "count": batch, "size": size, "burst": 1000}
+            assert await publisher.ask(command) == {"flooded": batch}
+            expected += sum(map(len, frames[first : first + batch]))
+            await eventually(functools.partial(all_have, members, expected), "the members")
+            most = max(most, server.memory())
+        assert most - memory < limit + 2 * OUTBOX_LIMIT, "its outbox, and noise"
+        assert [each.received for each in members] == [len(stream)] * len(members)
+        stats = server.stats()
+        assert (stats["slow_clients"], stats["connections"]) == (1, 1000)
+    finally:
+        lazy.close()
+        for member in members:
+            member.close()
+        await publisher.close()
+
+
+def frame_of_flood(number: int, size: int) -> bytes:
+    """Return the frame of one publication of ``flood``."""
+    payload = b'{"number":%d,"filling":"%s"}' % (number, b"x" * size)
+    return bytes((0x81, len(payload))) + payload
+
+
+def all_have(members: list[Listener], expected: int) -> bool:
+    """Tell whether so many bytes have come to each."""
+    return all(member.has(expected) for member in members)
+
+
+class Listener(asyncio.Protocol):
+    """A member that compares what it gets with what it has to get, byte for byte, and keeps nothing."""
+
+    def __init__(self, stream: bytes) -> None:
+        self.received = 0
+        self.fault = b""
+        self._stream = stream
+        self._transport: asyncio.BaseTransport
+
+    @classmethod
+    async def open(cls, server: Server, path: str, stream: bytes) -> Listener:
+        """Open a WebSocket and listen."""
+        wire = await Wire.open(server, path)
+        _, listener = await asyncio.get_running_loop().create_connection(lambda: cls(stream), sock=wire.detach())
+        return listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember what to close."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Compare."""
+        if not self._stream.startswith(data, self.received):
+            self.fault = self.fault or data
+        self.received += len(data)
+
+    def has(self, expected: int) -> bool:
+        """Tell whether so many bytes have come; fail if they are not what they should be."""
+        assert not self.fault, f"{self.fault[:100]!r} before byte {self.received}"
+        return self.received >= expected
+
+    def close(self) -> None:
+        """End the connection."""
+        self._transport.close()
 
 
 async def test_slow_client_that_reads_again_in_time_gets_everything(direct_rooms: Server, name: str) -> None:

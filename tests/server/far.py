@@ -7,11 +7,25 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from websockets.frames import Close, Frame, Opcode
+
+from antiphon import app, config
 
 from ..fakes import parse_frames, settled
 
-__all__ = ["OP_BINARY", "OP_CLOSE", "OP_CONT", "OP_PING", "OP_PONG", "OP_TEXT", "Far", "close_frame", "masked"]
+__all__ = [
+    "OP_BINARY",
+    "OP_CLOSE",
+    "OP_CONT",
+    "OP_PING",
+    "OP_PONG",
+    "OP_TEXT",
+    "Far",
+    "close_frame",
+    "configure",
+    "masked",
+]
 
 OP_CONT, OP_TEXT, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG = Opcode
 
@@ -25,6 +39,13 @@ def masked(opcode: Opcode, payload: bytes | str, *, fin: bool = True, rsv1: bool
 
 def close_frame(code: int, reason: str = "") -> bytes:
     return masked(OP_CLOSE, Close(code, reason).serialize())
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, **options: Any) -> app.App:
+    """Give the process an antiphon with these options and no others, until the test is over."""
+    made = app.App(config.load(options, environment={}))
+    monkeypatch.setattr(app, "_app", made)
+    return made
 
 
 class Far:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import string
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,19 @@ from hypothesis import strategies as st
 from websockets.headers import parse_connection, parse_upgrade
 from websockets.utils import accept_key
 
-from antiphon.server.handshake import HandshakeError, parse, response, switching_protocols
+from antiphon.counters import Counters
+from antiphon.server.handshake import (
+    HandshakeError,
+    UpgradeRequest,
+    check,
+    headers_too_long,
+    parse,
+    response,
+    switching_protocols,
+    too_large,
+)
+
+from ..fakes import cpu_seconds
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -31,27 +44,69 @@ def request(
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def fault(data: bytes) -> HandshakeError:
+#: Limits that are not what is tested.
+ROOMY = 1 << 20
+
+
+def parsed(data: bytes) -> UpgradeRequest:
+    return parse(data, max_size=ROOMY, max_headers=ROOMY)
+
+
+def fault(data: bytes, *, max_size: int = ROOMY, max_headers: int = ROOMY) -> HandshakeError:
     with pytest.raises(HandshakeError) as caught:
-        parse(data)
-    assert caught.value.reason
-    return caught.value
+        parse(data, max_size=max_size, max_headers=max_headers)
+    error = caught.value
+    assert error.reason
+    assert hasattr(Counters(), error.counter)
+    response(error.status, list(error.headers), error.reason.encode())
+    return error
 
 
 # The request
 
 
 def test_target_headers_and_key_are_read() -> None:
-    parsed = parse(request(b"X-Mixed-Case:  some value \t", b"x-empty:", target=b"/chat/?a=1"))
-    assert (parsed.target, parsed.key) == (b"/chat/?a=1", KEY)
-    assert parsed.headers[0] == (b"host", b"example.org")
-    assert (b"x-mixed-case", b"some value") in parsed.headers
-    assert (b"x-empty", b"") in parsed.headers
+    found = parsed(request(b"X-Mixed-Case:  some value \t", b"x-empty:", target=b"/chat/?a=1"))
+    assert (found.target, found.key) == (b"/chat/?a=1", KEY)
+    assert found.headers[0] == (b"host", b"example.org")
+    assert (b"x-mixed-case", b"some value") in found.headers
+    assert (b"x-empty", b"") in found.headers
 
 
 def test_headers_keep_order_and_repetition() -> None:
-    parsed = parse(request(b"A: 1", b"B: 2", b"A: 3", b"C: a:b"))
-    assert parsed.headers[-4:] == [(b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"c", b"a:b")]
+    found = parsed(request(b"A: 1", b"B: 2", b"A: 3", b"C: a:b"))
+    assert found.headers[-4:] == [(b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"c", b"a:b")]
+
+
+def test_what_stands_behind_the_request_is_no_part_of_it() -> None:
+    assert parsed(request() + b"\x81\x80maskX: 1\r\n\r\n") == parsed(request())
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (b"/", b"/"),
+        (b"/a/b?c=/d?e", b"/a/b?c=/d?e"),
+        (b"//a/b", b"//a/b"),
+        (b"/%2e%2e/\xff", b"/%2e%2e/\xff"),
+        (b"/?", b"/?"),
+        (b"/a#b", b"/a"),
+        (b"/a?b#c?d", b"/a?b"),
+        (b"http://example.org/a?b", b"/a?b"),
+        (b"http://example.org", b"/"),
+        (b"http://example.org?a", b"/?a"),
+        (b"HTTPS://user@example.org:8000/a", b"/a"),
+        (b"ws://[::1]:8000/a", b"/a"),
+        (b"/http://example.org/", b"/http://example.org/"),
+    ],
+)
+def test_the_target_is_path_and_query(target: bytes, expected: bytes) -> None:
+    assert parsed(request(target=target)).target == expected
+
+
+@pytest.mark.parametrize("target", [b"*", b"a/b", b"example.org:443", b"?a", b"#a", b"", b"://a/b", b"1http://a/b"])
+def test_a_target_that_is_no_path_is_400(target: bytes) -> None:
+    assert fault(request(target=target)).status == 400
 
 
 @pytest.mark.parametrize(
@@ -63,10 +118,28 @@ def test_headers_keep_order_and_repetition() -> None:
         ([b"Sec-WebSocket-Protocol: a", b"sec-websocket-protocol: b, c"], ["a", "b", "c"]),
         ([b"Sec-WebSocket-Protocol: ,, a,"], ["a"]),
         ([b"Sec-WebSocket-Protocol: "], []),
+        ([b"Sec-WebSocket-Protocol: v1.chat+json!#$%&'*-^_`|~"], ["v1.chat+json!#$%&'*-^_`|~"]),
     ],
 )
 def test_subprotocols_are_read_from_every_line(lines: list[bytes], expected: list[str]) -> None:
-    assert parse(request(*lines)).subprotocols == expected
+    assert parsed(request(*lines)).subprotocols == expected
+
+
+@pytest.mark.parametrize("value", [b"a b", b"a;b", b'"a"', b"a=b", b"\xe4", b"a, b/c", b"a\x00", b"(a)", b"a, \x0b"])
+def test_what_is_no_subprotocol_is_400(value: bytes) -> None:
+    assert fault(request(b"Sec-WebSocket-Protocol: " + value)).status == 400
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], b""),
+        ([b"Sec-WebSocket-Extensions: a; b=1, c"], b"a; b=1, c"),
+        ([b"Sec-WebSocket-Extensions: a", b"sec-websocket-extensions: b"], b"a,b"),
+    ],
+)
+def test_the_offers_of_extensions_are_read_from_every_line(lines: list[bytes], expected: bytes) -> None:
+    assert parsed(request(*lines)).extensions == expected
 
 
 @pytest.mark.parametrize("method", [b"POST", b"HEAD", b"get", b"OPTIONS"])
@@ -97,6 +170,8 @@ def test_no_version_or_two_are_426() -> None:
         KEY[:-1],
         KEY + b"=",
         b"\xff" * 24,
+        KEY + b", " + KEY,
+        KEY[:10] + b" " + KEY[10:],
     ],
 )
 def test_a_bad_key_is_400(key: bytes) -> None:
@@ -108,10 +183,37 @@ def test_no_key_or_two_are_400() -> None:
     assert fault(request(b"Sec-WebSocket-Key: " + KEY)).status == 400
 
 
+def test_no_host_an_empty_one_or_two_are_400() -> None:
+    assert fault(request().replace(b"Host: example.org\r\n", b"")).status == 400
+    assert fault(request().replace(b"example.org", b"")).status == 400
+    assert fault(request(b"Host: example.org")).status == 400
+    assert fault(request(b"host: other.example.org")).status == 400
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Content-Length: 1",
+        b"Content-Length: 1000000",
+        b"content-length: +0",
+        b"Content-Length:",
+        b"Transfer-Encoding: chunked",
+        b"transfer-encoding: identity",
+    ],
+)
+def test_a_request_with_a_body_is_413(line: bytes) -> None:
+    assert fault(request(line)).status == 413
+    assert fault(request(b"Content-Length: 0", line)).status == 413
+
+
+def test_a_body_of_no_bytes_is_none() -> None:
+    assert parsed(request(b"Content-Length: 0")).key == KEY
+
+
 @given(st.binary(min_size=16, max_size=16))
 def test_any_16_bytes_are_a_key(nonce: bytes) -> None:
     key = base64.b64encode(nonce)
-    assert parse(request(key=key)).key == key
+    assert parsed(request(key=key)).key == key
 
 
 tokens = st.text(string.ascii_letters + string.digits + "-_", min_size=1, max_size=12).map(str.encode)
@@ -121,8 +223,89 @@ values = st.text(string.ascii_letters + string.digits + " :;,=/", max_size=20).m
 @given(st.lists(st.tuples(tokens, values), max_size=8))
 def test_any_well_formed_headers_are_read(headers: list[tuple[bytes, bytes]]) -> None:
     ours = [(b"x-" + name, value) for name, value in headers]
-    parsed = parse(request(*(b"%s: %s" % header for header in ours)))
-    assert parsed.headers[5:] == [(name.lower(), value) for name, value in ours]
+    found = parsed(request(*(b"%s: %s" % header for header in ours)))
+    assert found.headers[5:] == [(name.lower(), value) for name, value in ours]
+
+
+names = st.sampled_from(
+    [b"host", b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-protocol", b"content-length", b"x"]
+)
+
+
+@given(
+    st.sampled_from([b"GET", b"POST", b"\xff"]),
+    st.binary(max_size=20),
+    st.lists(st.tuples(names, st.binary(max_size=20) | st.sampled_from([KEY, b"13", b"a"])), max_size=8),
+)
+def test_any_request_is_one_or_refused(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    try:
+        found = check(method, target, headers, max_size=200, max_headers=7)
+    except HandshakeError as error:
+        status = error.status
+    else:
+        assert found.target.startswith(b"/")
+        return
+    assert status in (400, 405, 413, 426, 431)
+
+
+# How large it may be
+
+
+def test_so_many_headers_may_be_there() -> None:
+    lines = [b"X-%d: 1" % number for number in range(95)]
+    assert len(parse(request(*lines), max_size=ROOMY, max_headers=100).headers) == 100
+    error = fault(request(*lines, b"X: 1"), max_headers=100)
+    assert (error.status, error.counter, "100" in error.reason) == (431, "headers_too_large", True)
+    assert fault(request(*[b"X: 1"] * 1000), max_headers=100).status == 431
+
+
+@pytest.mark.parametrize("where", ["target", "name", "value", "many"])
+def test_headers_may_be_so_long(where: str) -> None:
+    def sized(extra: int) -> bytes:
+        if where == "target":
+            return request(target=b"/" + b"x" * extra)
+        if where == "name":
+            return request(b"x" * (1 + extra) + b": 1")
+        if where == "value":
+            return request(b"X: " + b"1" * extra)
+        return request(*[b"X: " + b"1" * 6] * (extra // 11), b"Y: " + b"1" * (extra % 11))
+
+    whole = parsed(sized(500))
+    size = len(whole.target) + sum(len(name) + len(value) + 4 for name, value in whole.headers)
+    assert parse(sized(500), max_size=size, max_headers=ROOMY) == whole
+    error = fault(sized(501), max_size=size)
+    assert (error.status, error.counter, str(size) in error.reason) == (431, "headers_too_large", True)
+
+
+def test_the_size_is_judged_before_all_else() -> None:
+    assert fault(request(b"X: " + b"1" * 500, method=b"POST", key=b"x"), max_size=300).status == 431
+    assert too_large(b"/", [(b"a", b"1")], max_size=7, max_headers=1) is None
+    assert headers_too_long(7).status == 431
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    "name", [b"Key", b"Version", b"Protocol", b"Extensions", b"Accept"], ids=lambda name: name.decode()
+)
+@pytest.mark.parametrize("part", [b"a", b"a,", b",", b"a; b=1,", b"=", b"A=", b'"\\', b"\xff", b"a \t"], ids=repr)
+def test_time_grows_with_the_length_of_a_header(name: bytes, part: bytes) -> None:
+    def parsing(length: int) -> Callable[[], object]:
+        value = part * (length // len(part))
+        data_of = {b"Key": lambda: request(key=value), b"Version": lambda: request(version=value)}
+        data = data_of.get(name, lambda: request(b"Sec-WebSocket-%s: %s" % (name, value)))()
+
+        def work() -> None:
+            try:
+                parsed(data)
+            except HandshakeError:
+                pass
+
+        return work
+
+    little, much = cpu_seconds(parsing(8 * 1024)), cpu_seconds(parsing(64 * 1024))
+    assert much < 24 * little + 0.001, "eight times as much takes about eight times as long; a square would be 64"
 
 
 # The answers
@@ -178,6 +361,17 @@ def test_whatever_a_header_holds_the_answer_has_one_head(name: bytes, value: byt
     head, _, body = answer.partition(b"\r\n\r\n")
     assert body == b"body"
     assert len(head.split(b"\r\n")) in (4, 5)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=8), st.binary(max_size=8)), max_size=3))
+def test_whatever_headers_are_added_the_acceptance_has_one_head(headers: list[tuple[bytes, bytes]]) -> None:
+    try:
+        answer = switching_protocols(KEY, headers)
+    except ValueError:
+        return
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert body == b""
+    assert len(head.split(b"\r\n")) == 4 + len(headers)
 
 
 @pytest.mark.parametrize(

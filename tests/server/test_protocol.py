@@ -11,23 +11,32 @@ from typing import Any
 import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
-from websockets.frames import Close
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
+from websockets.frames import Close, Frame
+from websockets.headers import parse_extension
 from websockets.utils import accept_key
 
 from antiphon import AsyncJsonWebsocketConsumer
+from antiphon.app import App
+from antiphon.server.gate import gate_of
 from antiphon.server.protocol import EARLY_BYTES, WebSocketProtocol
 
 from ..fakes import on_jumping_loop, parse_frames, run, settled, until
-from .far import OP_BINARY, OP_CLOSE, OP_CONT, OP_PING, OP_PONG, OP_TEXT, Far, close_frame, masked
-from .test_handshake import KEY, parse_answer, request
+from .far import OP_BINARY, OP_CLOSE, OP_CONT, OP_PING, OP_PONG, OP_TEXT, Far, close_frame, configure, masked
+from .test_handshake import KEY, parse_answer, parsed, request
 
-App = Callable[[Any, Any, Any], Any]
+Application = Callable[[Any, Any, Any], Any]
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch: pytest.MonkeyPatch) -> App:
+    return configure(monkeypatch, max_connections=2, max_fragments=10, unfinished_limit=5000, control_rate=10)
 
 
 class Server:
     """One connection of a server of uvicorn's, with the client's end at hand."""
 
-    def __init__(self, app: App, **options: Any) -> None:
+    def __init__(self, app: Application, **options: Any) -> None:
         defaults: dict[str, Any] = {
             "lifespan": "off",
             "log_config": None,
@@ -82,10 +91,12 @@ class Server:
             return []
 
     async def end(self) -> None:
-        """Let the client go without a word and wait for the application."""
+        """Let the client go without a word and wait for the application; nothing may be left of them."""
         await self.far.end()
         await until(lambda: not self.state.tasks)
         assert not self.state.connections
+        gate = gate_of(self.state, self.config)
+        assert (gate._open, dict(gate._by_network), gate._unfinished.held) == (0, {}, 0)
 
 
 async def accept_and_echo(scope: Any, receive: Any, send: Any) -> None:
@@ -112,7 +123,7 @@ class Recorder:
         self.events.append(await receive())
 
 
-async def start(app: App, **options: Any) -> Server:
+async def start(app: Application, **options: Any) -> Server:
     return await (await Server(app, **options).connect()).accepted()
 
 
@@ -136,6 +147,81 @@ def test_a_bad_request_is_answered_and_reaches_no_application(data: bytes, statu
         await server.end()
 
     run(main())
+
+
+@on_jumping_loop
+async def test_a_request_may_come_in_parts_that_were_read_already() -> None:
+    recorder = Recorder()
+    server = Server(recorder)
+    protocol = server.protocol = WebSocketProtocol(server.config, server.state, {})
+    await server.far.connect(protocol)
+    protocol.open(b"GET", b"http://example.org/a?b", parsed(request(b"X-A: 1")).headers)
+    await server.accepted()
+    assert (recorder.scope["path"], recorder.scope["query_string"]) == ("/a", b"b")
+    assert (b"x-a", b"1") in recorder.scope["headers"]
+    await server.end()
+    server = Server(recorder)
+    protocol = server.protocol = WebSocketProtocol(server.config, server.state, {})
+    await server.far.connect(protocol)
+    protocol.open(b"PUT", b"/", parsed(request()).headers)
+    assert (await server.refused())[0] == b"HTTP/1.1 405 Method Not Allowed"
+    await server.end()
+
+
+@on_jumping_loop
+async def test_a_bad_request_is_counted(made: App) -> None:
+    for data in (request(version=b"8"), request(key=b"x"), request(b"X: 1" * 20_000)):
+        server = await Server(accept_and_echo).connect(data)
+        await server.refused()
+        await server.end()
+    assert (made.counters.bad_requests, made.counters.headers_too_large) == (2, 1)
+
+
+@on_jumping_loop
+async def test_more_connections_than_may_be_are_refused_until_one_goes(made: App) -> None:
+    first = await start(accept_and_echo)
+
+    def another() -> Server:
+        server = Server(accept_and_echo)
+        server.state = first.state
+        return server
+
+    second = await (await another().connect()).accepted()
+    third = await another().connect()
+    line, headers, body = await third.refused()
+    assert (line, headers[b"server"], bool(body)) == (b"HTTP/1.1 503 Service Unavailable", b"test", True)
+    assert int(headers[b"retry-after"]) > 0
+    assert made.counters.connections_over_limit == 1
+    await second.far.end()
+    await until(lambda: len(first.state.connections) == 1)
+    fourth = await (await another().connect()).accepted()
+    for server in (third, fourth):
+        await server.far.end()
+    await first.end()
+
+
+@on_jumping_loop
+async def test_nobody_is_let_in_while_the_server_stops() -> None:
+    server = await start(accept_and_echo)
+    server.protocol.shutdown()
+    late = Server(accept_and_echo)
+    late.state = server.state
+    await late.connect()
+    assert (await late.refused())[0] == b"HTTP/1.1 503 Service Unavailable"
+    await late.far.end()
+    await server.end()
+
+
+@on_jumping_loop
+async def test_the_log_shows_nothing_that_a_terminal_obeys(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        server = await Server(accept_and_echo).connect(request(target=b"/%1b[31m\x1b%0a?\x1b[0m%0d"))
+        await server.accepted()
+        await server.far.send(b"\x83\x80")
+        await server.end()
+    shown = [record.getMessage() for record in caplog.records if "WebSocket" in record.getMessage()]
+    assert len(shown) == 2
+    assert all(line.isprintable() for line in shown), shown
 
 
 @on_jumping_loop
@@ -307,6 +393,99 @@ async def test_what_an_impatient_client_may_send_is_bounded() -> None:
     gate.set_result(None)
     await server.accepted()
     assert await server.messages(2) == [bytes(60_000)] * 2
+    await server.end()
+
+
+# Compression
+
+
+def client_extension(server: Server) -> PerMessageDeflate:
+    """The client's side of what the server has agreed to."""
+    value = parse_answer(server.answer)[1][b"sec-websocket-extensions"].decode()
+    ((_, parameters),) = parse_extension(value)
+    return ClientPerMessageDeflateFactory().process_response_params(parameters, [])
+
+
+@pytest.mark.parametrize("offer", [b"permessage-deflate", b"permessage-deflate; client_max_window_bits"])
+@pytest.mark.parametrize("message", ["a", "hello " * 1000, b"", bytes(5000)])
+def test_messages_come_and_go_compressed(offer: bytes, message: str | bytes, made: App) -> None:
+    async def main() -> None:
+        server = await Server(accept_and_echo).connect(request(b"Sec-WebSocket-Extensions: " + offer))
+        await server.accepted()
+        client = client_extension(server)
+        data = message.encode() if isinstance(message, str) else message
+        frame = Frame(OP_TEXT if isinstance(message, str) else OP_BINARY, data)
+        await server.far.send(frame.serialize(mask=True, extensions=[client]), masked(OP_TEXT, "plain"))
+        await server.far.read_until(lambda data: data.endswith(b"\x81\x05plain"))
+        compressed, plain = parse_frames(server.far.data[len(server.answer) :], [client])
+        assert (bytes(compressed.data), compressed.opcode, bytes(plain.data)) == (data, frame.opcode, b"plain")
+        long = len(data) >= made.config.compression_threshold
+        assert made.counters.compressions == long
+        assert bool(server.far.data[len(server.answer)] & 0x40) is long
+        await server.end()
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_a_message_for_many_is_compressed_once(made: App) -> None:
+    for _ in range(5):
+        server = await Server(accept_and_echo).connect(request(b"Sec-WebSocket-Extensions: permessage-deflate"))
+        await server.accepted()
+        await server.far.send(masked(OP_TEXT, "x" * 5000))
+        await server.far.read_until(lambda data: len(data) > len(server.answer))  # noqa: B023
+        await server.end()
+    assert made.counters.compressions == 1
+
+
+@pytest.mark.parametrize(
+    ("offer", "options"),
+    [
+        (b"", {}),
+        (b"x-webkit-deflate-frame", {}),
+        (b"permessage-deflate; server_max_window_bits=8", {}),
+        (b"permessage-deflate; __class__", {}),
+        (b'a; b="' + b"\\\\" * 1000, {}),
+        (b"permessage-deflate", {"ws_per_message_deflate": False}),
+    ],
+)
+def test_what_cannot_be_had_is_declined_and_the_connection_goes_on(offer: bytes, options: Any) -> None:
+    async def main() -> None:
+        server = await Server(accept_and_echo, **options).connect(request(b"Sec-WebSocket-Extensions: " + offer))
+        await server.accepted()
+        assert b"sec-websocket-extensions" not in server.answer
+        await server.far.send(masked(OP_TEXT, "x" * 5000))
+        assert await server.messages(1) == ["x" * 5000]
+        await server.far.send(masked(OP_TEXT, "x", rsv1=True))
+        assert (await server.closed_with())[0] == 1002
+        await server.end()
+
+    run(main())
+
+
+def test_compression_may_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(monkeypatch, compression=False)
+
+    async def main() -> None:
+        server = await Server(accept_and_echo).connect(request(b"Sec-WebSocket-Extensions: permessage-deflate"))
+        await server.accepted()
+        assert b"sec-websocket-extensions" not in server.answer
+        await server.end()
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_a_compressed_message_over_the_limit_is_1009() -> None:
+    recorder = Recorder()
+    server = Server(recorder, ws_max_size=1000)
+    await (await server.connect(request(b"Sec-WebSocket-Extensions: permessage-deflate"))).accepted()
+    for length in (1000, 1001):
+        frame = Frame(OP_BINARY, bytes(length)).serialize(mask=True, extensions=[client_extension(server)])
+        await server.far.send(frame)
+    assert (await server.closed_with())[0] == 1009
+    await until(lambda: not server.state.tasks)
+    assert [event.get("bytes") for event in recorder.events[1:]] == [bytes(1000), None, None]
     await server.end()
 
 
@@ -518,6 +697,71 @@ def test_a_broken_protocol_closes_with_its_code_and_the_application_is_told(data
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("data", "code", "counter"),
+    [
+        (b"\x83\x80", 1002, "protocol_errors"),
+        (masked(OP_TEXT, b"\xff"), 1007, "protocol_errors"),
+        (masked(OP_BINARY, b"x" * 10_001), 1009, "messages_too_big"),
+        (masked(OP_BINARY, b"x", fin=False) + masked(OP_CONT, b"x", fin=False) * 10, 1008, "fragments_over_limit"),
+        (masked(OP_BINARY, b"x" * 5001, fin=False), 1013, "unfinished_over_limit"),
+        (masked(OP_PING, b"") * 102, 1008, "control_floods"),
+    ],
+)
+def test_a_client_that_goes_too_far_is_counted_and_told_why(data: bytes, code: int, counter: str, made: App) -> None:
+    async def main() -> None:
+        server = await start(accept_and_echo, ws_max_size=10_000)
+        await server.far.send(data)
+        found, reason = await server.closed_with()
+        assert (found, bool(reason), getattr(made.counters, counter)) == (code, True, 1)
+        await server.far.read_until(lambda data: server.far.ended)
+        await server.end()
+
+    run(main())
+
+
+@on_jumping_loop
+async def test_what_a_client_sent_before_a_fault_is_answered_before_the_close_frame() -> None:
+    async def slow_echo(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (event := await receive())["type"] == "websocket.receive":
+            await asyncio.sleep(1)
+            await send({"type": "websocket.send", "text": event["text"]})
+
+    server = await start(slow_echo)
+    await server.far.send(b"".join(masked(OP_TEXT, str(number)) for number in range(5)) + b"\x83\x80")
+    await server.far.read_until(lambda data: server.far.ended)
+    frames = parse_frames(server.far.data[len(server.answer) :])
+    assert [bytes(frame.data) for frame in frames[:-1]] == [b"0", b"1", b"2", b"3", b"4"]
+    assert Close.parse(frames[-1].data).code == 1002
+    await server.end()
+
+
+@on_jumping_loop
+async def test_nothing_is_left_of_a_message_whose_client_vanishes_in_the_middle_of_it() -> None:
+    server = await start(accept_and_echo)
+    await server.far.send(masked(OP_BINARY, b"x" * 300, fin=False), masked(OP_CONT, b"x" * 300)[:108])
+    assert gate_of(server.state, server.config)._unfinished.held == 400
+    await server.end()
+
+
+@pytest.mark.parametrize("code", [-1, 70_000, "1000"])
+def test_a_code_that_cannot_be_sent_is_an_error_of_the_application(code: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": code})
+
+    async def main() -> None:
+        server = await start(app)
+        assert (await server.closed_with())[0] == 1011
+        await server.end()
+
+    run(main())
+    assert "Exception in ASGI application" in caplog.text
+
+
 @pytest.mark.parametrize("opcode", [OP_TEXT, OP_BINARY])
 @pytest.mark.parametrize("length", [101, 125, 126, 3000, 70_000])
 @pytest.mark.parametrize("first", [b"", masked(OP_TEXT, "a")], ids=["first", "later"])
@@ -575,14 +819,14 @@ async def test_a_shutdown_closes_an_open_connection_with_1012() -> None:
 
 
 @on_jumping_loop
-async def test_a_shutdown_answers_an_open_handshake_with_500() -> None:
+async def test_a_shutdown_answers_an_open_handshake_with_503() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await receive()
 
     server = await Server(app).connect()
     server.protocol.shutdown()
-    assert (await server.refused())[0] == b"HTTP/1.1 500 Internal Server Error"
+    assert (await server.refused())[0] == b"HTTP/1.1 503 Service Unavailable"
     await server.end()
 
 
@@ -632,9 +876,6 @@ class Echo(AsyncJsonWebsocketConsumer):
 
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    from antiphon import app
-
-    monkeypatch.setattr(app, "_app", None)
     monkeypatch.setattr(Echo, "ends", [])
     return Echo.ends
 

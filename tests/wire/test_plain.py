@@ -96,7 +96,8 @@ def test_brackets_in_text_and_beside_one_another_are_no_depth() -> None:
 
 def test_very_deep_nesting_is_refused_and_crashes_nothing() -> None:
     assert problem_with(b"[" * 100_000 + b"]" * 100_000) == "too_deep"
-    assert problem_with(b"[" * 1_000_000) in ("too_deep", "invalid_json")
+    assert problem_with(b"[" * 100_000) in ("too_deep", "invalid_json")
+    assert problem_with(b"[" * 1_000_000) == "too_many_containers"
 
 
 @pytest.mark.parametrize("payload", [b"[[1],[[2]]]", b'{"a":[{}],"b":[[[]]]}'])
@@ -379,5 +380,67 @@ def test_an_error_frame_tells_code_and_reason() -> None:
     assert json.loads(answer) == {"type": "problem", "code": "invalid_json", "reason": "it is cut off"}
 
 
+def test_a_client_is_told_how_many_messages_it_missed() -> None:
+    answer = plain.missed("prices:x", 12, "problem")
+    assert answer is not None
+    assert list(json.loads(answer).items()) == [
+        ("type", "problem"),
+        ("code", "missed"),
+        ("group", "prices:x"),
+        ("missed", 12),
+        ("reason", "this client reads too slowly, and messages were left out"),
+    ]
+
+
 def test_an_empty_type_turns_error_frames_off() -> None:
-    assert plain.error(plain.BINARY_FRAME, "") is None
+    assert plain.error(plain.binary_frame(), "") is None
+    assert plain.missed("prices:x", 12, "") is None
+
+
+EXTREMES = b"1e308," * 30
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"1",
+        b"1e308",
+        b"-4.9e-324",
+        b'"x"',
+        b"null",
+        b'{"a": [true]}',
+        b"1e999",
+        b"-1e999",
+        b"NaN",
+        b"Infinity",
+        b'"\\ud800"',
+        b'"\\ud83d\\ude00"',
+        b"1" * 30,
+        b"1" * 5000,
+        b"18446744073709551615",
+        b"",
+        b"01",
+        b"'x'",
+        b'"\xff"',
+        b'"\t"',
+    ],
+)
+def test_numbers_near_the_ends_of_a_double_change_no_answer(last: bytes) -> None:
+    def outcome(payload: bytes) -> Any:
+        try:
+            return plain.decode(payload, 64)[-1]
+        except ClientError as problem:
+            return problem.code
+
+    assert outcome(b"[" + EXTREMES + last + b"]") == outcome(b"[0," + last + b"]")
+
+
+def test_text_that_looks_like_such_numbers_is_text() -> None:
+    names = [f"n4e3071b{number}" for number in range(20_000)]
+    assert plain.decode(json.dumps(names).encode(), 64) == names
+
+
+def test_a_document_may_have_so_many_containers() -> None:
+    assert len(plain.decode(b"[" + b"[]," * (plain.MOST_CONTAINERS - 2) + b"[]]", 64)) == plain.MOST_CONTAINERS - 1
+    assert problem_with(b"[" + b"[]," * (plain.MOST_CONTAINERS - 1) + b"[]]") == "too_many_containers"
+    assert plain.decode(b'"' + b"[" * 200_000 + b'"', 64) == "[" * 200_000

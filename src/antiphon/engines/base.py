@@ -45,8 +45,8 @@ class Engine(ABC):
         """End. After: ``events`` hears nothing more; what was started is closed. Stopping twice does no harm."""
 
     @abstractmethod
-    async def publish(self, group: str, data: bytes) -> Position:
-        """Append ``data``, a JSON document, to the group's stream and tell every subscribed process.
+    async def publish(self, group: str, data: bytes, key: str = "") -> Position:
+        """Append ``data``, a JSON document, to the group's stream and tell every subscribed process, ``key`` with it.
 
         After: the position is that of the new publication; one more than the last within the same epoch.
         """

@@ -56,7 +56,7 @@ class MemoryEngine(Engine):
         self._active.clear()
         self._idle.clear()
 
-    async def publish(self, group: str, data: bytes) -> Position:
+    async def publish(self, group: str, data: bytes, key: str = "") -> Position:
         """Take the next offset and hand the publication to the hub if it has members."""
         stream = self._active.get(group)
         if stream is None:
@@ -65,7 +65,7 @@ class MemoryEngine(Engine):
             return _position(stream)
         stream.offset += 1
         if self._events is not None:
-            self._events.on_publication(group, Publication(data, stream.epoch, stream.offset, time.time()))
+            self._events.on_publication(group, Publication(data, stream.epoch, stream.offset, time.time(), key))
         return _position(stream)
 
     async def send_event(self, group: str, event: Event) -> None:

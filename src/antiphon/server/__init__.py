@@ -1,5 +1,6 @@
-"""The fast server: a WebSocket protocol class for uvicorn, over picows."""
+"""The fast server: protocol classes for uvicorn, WebSocket and HTTP."""
 
+from antiphon.server.http import HTTPProtocol
 from antiphon.server.protocol import WebSocketProtocol
 
-__all__ = ["WebSocketProtocol"]
+__all__ = ["HTTPProtocol", "WebSocketProtocol"]

@@ -1,56 +1,97 @@
-"""The frames of one connection: between picows, which cuts them out of the stream, and whoever takes the messages.
+"""The frames of one connection: between the socket and whoever takes the messages.
 
-A link is picows' listener for one connection. Its messages go to a ``Receiver``: the ASGI side of the protocol class,
-or a consumer's connection that claimed them. It implements ``transport.Link``.
-
-picows' parser costs about 4 KiB and a good part of the time that a connection takes to open, so a connection gets one
-when its client first sends a message. Until then the protocol class hands what comes to ``data_received``, which knows
-the frames that a client who only listens does send: pongs, pings, a close frame.
+A link is the socket's protocol from the moment the handshake was answered. A ``FrameReader`` reads what comes; its
+messages go to a ``Receiver``: the ASGI side of the protocol class, or a consumer's connection that claimed them.
+It implements ``transport.Link``.
 
 Laws:
 - a close frame is written once and nothing after it;
-- whoever receives is told of the end once, with the code: the client's, ours, or 1006 where there was none.
+- whoever receives is told of the end once, with the code: the client's, ours, or 1006 where there was none;
+- a ping is answered; where the socket is full, only the last of several (RFC 6455 §5.5.3), so that pings that
+  nobody reads the answers of cost nothing;
+- after a fault of the client nothing is read: what comes is dropped until the client has seen our close frame;
+- what a client sent before a fault is handled, and answered, before our close frame.
+
+==========  ==========================================================  ====================================
+stage       meaning                                                     what ends it
+==========  ==========================================================  ====================================
+OPEN        frames flow                                                 our close frame, the client's, a fault
+FAULTY      the client broke the protocol; what came before is handled  our close frame, or ``close_timeout``
+CLOSING     our close frame is out; the client's is awaited             the client's, or ``close_timeout``
+LINGERING   our close frame is out; nothing is awaited                  the client's FIN, or ``LINGER``
+ENDED       the socket is closed, or about to be                        nothing
+==========  ==========================================================  ====================================
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import enum
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from picows.picows import WSFrame, WSListener, WSMsgType, WSTransport
-
 from antiphon import codes, frames
+from antiphon.connection import Connection
+from antiphon.counters import Counters
+from antiphon.deflate import Inflater
 from antiphon.fanout import NO_DESCRIPTOR
-from antiphon.server import frameparser
+from antiphon.formats import FrameFormat
+from antiphon.framereader import FrameReader, ProtocolViolation, Receiver
+from antiphon.server.gate import Gate
 from antiphon.transport import DirectTransport
 
-__all__ = ["Link", "Owner", "Receiver"]
+__all__ = ["Link", "Owner"]
 
-_TEXT = WSMsgType.TEXT
-_BINARY = WSMsgType.BINARY
-_CONTINUATION = WSMsgType.CONTINUATION
-_CLOSE = WSMsgType.CLOSE
-_PONG = WSMsgType.PONG
-_OPCODES = {_TEXT: frames.TEXT, _BINARY: frames.BINARY, _CONTINUATION: frames.CONTINUATION}
+logger = logging.getLogger("antiphon.server")
+
+#: How long a client that broke the protocol may take to see why, in seconds.
+LINGER = 2.0
 
 
-class Receiver(Protocol):
-    """Who takes the messages of a link."""
+class Stage(enum.Enum):
+    """Where a link stands."""
 
-    def receive_text(self, payload: bytes) -> None:
-        """Take a text message; ``payload`` is UTF-8."""
+    OPEN = "open"
+    FAULTY = "faulty"
+    CLOSING = "closing"
+    LINGERING = "lingering"
+    ENDED = "ended"
 
-    def receive_binary(self, payload: bytes) -> None:
-        """Take a binary message."""
+
+class Happening(enum.Enum):
+    """What moves a link on."""
+
+    CLOSE = "our close frame"
+    CLOSED = "the client's close frame"
+    FAULT = "the client broke the protocol"
+    LOST = "the socket is closed"
+
+
+_TABLE: dict[tuple[Stage, Happening], Stage] = {
+    (Stage.OPEN, Happening.CLOSE): Stage.CLOSING,
+    (Stage.OPEN, Happening.CLOSED): Stage.ENDED,
+    (Stage.OPEN, Happening.FAULT): Stage.FAULTY,
+    (Stage.OPEN, Happening.LOST): Stage.ENDED,
+    (Stage.FAULTY, Happening.CLOSE): Stage.LINGERING,
+    (Stage.FAULTY, Happening.LOST): Stage.ENDED,
+    (Stage.CLOSING, Happening.CLOSED): Stage.ENDED,
+    (Stage.CLOSING, Happening.FAULT): Stage.LINGERING,
+    (Stage.CLOSING, Happening.LOST): Stage.ENDED,
+    (Stage.LINGERING, Happening.LOST): Stage.ENDED,
+    (Stage.ENDED, Happening.LOST): Stage.ENDED,
+}
+
+
+class Owner(Receiver, Protocol):
+    """The protocol class of a link; it takes the messages where no consumer does."""
 
     def lost(self, code: int, reason: str = "") -> None:
         """Take note that the connection is over."""
 
-
-class Owner(Receiver, Protocol):
-    """The protocol class of a link, an ``asyncio.Protocol``; it takes the messages where no consumer does."""
+    def drain(self, code: int, reason: str | None = None) -> None:
+        """Close the link behind the messages that were received."""
 
     def link_ended(self) -> None:
         """The link's socket is closed."""
@@ -62,64 +103,92 @@ class Owner(Receiver, Protocol):
         """The socket's buffer has room."""
 
 
-class Link(WSListener):
-    """picows' listener for one connection."""
+class Link(asyncio.Protocol):
+    """The WebSocket side of one connection, from the answered handshake on."""
 
     __slots__ = (
-        "_assembler",
-        "_close_sent",
+        "_close_code",
         "_close_timeout",
-        "_close_timer",
+        "_controls_settled",
         "_direct",
-        "_faulty",
+        "_gate",
+        "_inflater",
+        "_max_message_size",
+        "_owed_pong",
         "_owner",
-        "_receiver",
+        "_reader",
+        "_resting",
         "_socket",
+        "_stage",
+        "_timer",
         "_told",
+        "_writing_paused",
         "awaits_pong",
         "context",
         "descriptor",
-        "max_message_size",
+        "format",
         "write",
     )
 
     def __init__(
-        self, owner: Owner, context: contextvars.Context, *, max_message_size: int, close_timeout: float
+        self,
+        owner: Owner,
+        gate: Gate,
+        context: contextvars.Context,
+        *,
+        format: FrameFormat,
+        inflater: Inflater | None,
+        max_message_size: int,
+        close_timeout: float,
     ) -> None:
         self.context = context
-        self.max_message_size = max_message_size
+        self.format = format
         self.awaits_pong = 0
         self.descriptor = NO_DESCRIPTOR
         self.write: Callable[[bytes], None] = _unopened
         self._owner = owner
-        self._receiver: Receiver = owner
-        self._direct: DirectTransport | None = None
-        self._assembler: frames.Assembler | None = None
-        self._socket: asyncio.Transport | None = None
-        self._close_sent = 0
-        self._faulty = False
+        self._gate = gate
+        self._inflater = inflater
+        self._max_message_size = max_message_size
         self._close_timeout = close_timeout
-        self._close_timer: asyncio.TimerHandle | None = None
+        self._direct: DirectTransport | None = None
+        self._reader: FrameReader | None = None
+        self._socket: asyncio.Transport | None = None
+        self._stage = Stage.OPEN
+        self._close_code = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._told = False
+        self._resting = False
+        """Whether bytes are held for the next turn of the loop."""
+        self._writing_paused = False
+        self._owed_pong: bytes | None = None
+        self._controls_settled = 0.0
+        """When the pings and pongs that came would have come, had they come at ``control_rate``."""
 
     # transport.Link
 
     def claim(self, transport: DirectTransport, *, max_message_size: int, close_timeout: float) -> None:
         """Let a consumer's transport have the messages, within antiphon's limits instead of the server's."""
         self._direct = transport
-        self.max_message_size = max_message_size
+        self._max_message_size = max_message_size
         self._close_timeout = close_timeout
 
     def close(self, code: int, reason: bytes) -> None:
         """Write a close frame; wait for the client's until the timeout (RFC 6455 §7.1.2)."""
-        if self._close_sent or self._socket is None:
+        frame = frames.close_frame(code, reason)  # before anything else: an application may give what is no code
+        if self._socket is None or not self._move(Happening.CLOSE):
             return
-        self._close_sent = code
+        self._close_code = code
         if not self._told:
-            self.write(frames.frame(frames.CLOSE, code.to_bytes(2, "big") + reason))
+            self.write(frame)
         self.write = _unopened
-        self._socket.resume_reading()
-        self._close_timer = asyncio.get_running_loop().call_later(self._close_timeout, self.abort)
+        if self._reader is not None:
+            self._reader.receiver = _DEAF
+        if self._stage is Stage.LINGERING:
+            self._linger()
+        else:
+            self._set_timer(self._close_timeout)
+            self._go_on()
 
     def abort(self) -> None:
         """End the connection at once."""
@@ -127,14 +196,15 @@ class Link(WSListener):
             self._socket.abort()
 
     def pause_reading(self) -> None:
-        """Stop reading from the socket."""
-        if self._socket is not None and not self._close_sent:
+        """Deliver nothing more, and stop reading from the socket."""
+        if self._socket is not None and self._stage is Stage.OPEN:
+            if self._reader is not None:
+                self._reader.pause()
             self._socket.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read from the socket again."""
-        if self._socket is not None and not self._socket.is_closing():
-            self._socket.resume_reading()
+        """Deliver what was held, and read from the socket again."""
+        self._go_on()
 
     def shut_down(self, code: int) -> None:
         """Close because the server stops; a consumer first handles the messages that it has."""
@@ -145,85 +215,61 @@ class Link(WSListener):
             self.close(code, codes.fit_reason(reason))
             self._tell(code, reason)
 
+    # keepalive.Pinged
+
     @property
     def is_closing(self) -> bool:
-        """Tell whether a close frame was written or the client is gone."""
-        return bool(self._close_sent) or self._told
+        """Tell whether pinging is over."""
+        return self._stage is not Stage.OPEN or self._told
 
     def ping(self) -> None:
-        """Write a ping frame; ``awaits_pong`` until the client answers."""
+        """Write a ping frame; ``awaits_pong`` until something comes from the client."""
         if not self.is_closing:
             self.awaits_pong = 1
             self.write(_PING)
 
     def ping_unanswered(self) -> None:
         """End the connection: the client is gone without a word."""
-        self._fail(codes.INTERNAL_ERROR, "keepalive ping timeout")
+        self._counters.pings_unanswered += 1
+        self.close(codes.INTERNAL_ERROR, b"keepalive ping timeout")
+        self._tell(codes.INTERNAL_ERROR, "keepalive ping timeout")
+        if self._socket is not None:
+            self._close_socket()
 
-    # What the protocol class calls
+    # asyncio.Protocol
 
-    def open(self, socket: asyncio.Transport) -> None:
-        """Take the socket, whose handshake was answered."""
+    def open(self, socket: asyncio.Transport, early: bytes) -> None:
+        """Take the socket, whose handshake was answered; ``early`` is what came from it before that."""
         self._socket = socket
         self.write = socket.write
+        socket.set_protocol(self)
         if self._direct is not None:
-            self._receiver = self._direct.connection
             # Whatever the socket does not take at once makes it pause: the descriptor is then left alone.
             socket.set_write_buffer_limits(high=0)
             if socket.get_extra_info("sslcontext") is None:
                 self.descriptor = socket.get_extra_info("socket").fileno()
+        if early:
+            socket.pause_reading()
+            asyncio.get_running_loop().call_soon(self._take_early, early)
+        else:
+            socket.resume_reading()
+
+    def _take_early(self, early: bytes) -> None:
+        if self._socket is not None:
+            self.data_received(early)
+            self._listen()
 
     def data_received(self, data: bytes) -> None:
-        """Take the first bytes of the client: a control frame, or the reason to have a parser from now on."""
-        if self._socket is None or self._socket.is_closing() or self._faulty:
-            return
-        control = frames.lone_control_frame(data)
-        if control is not None:
-            self._take_control(*control)
-            return
-        parser = frameparser.open_parser(self._socket, self, self.max_message_size, self._parser_fault)
-        self._socket.set_protocol(parser)
-        frameparser.feed(parser, data)
+        """Take what the client sends."""
+        self.awaits_pong = 0
+        self._read(self._reader or self._make_reader(), data)
 
-    def lost(self, code: int, reason: str = "") -> None:
-        """Take note that the socket is closed; ``code`` tells why where no close frame does."""
-        if self._close_timer is not None:
-            self._close_timer.cancel()
-            self._close_timer = None
-        if self._direct is not None:
-            self._receiver = self._direct.connection  # also where it was lost before it was accepted
-        self._tell(self._close_sent or code, reason)
-        self.write = _unopened
-        self.descriptor = NO_DESCRIPTOR
-        self._socket = None
-        self._owner.link_ended()
-
-    # picows.WSListener
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Take one frame; the shortest way is that of an unfragmented text message."""
-        kind = frame.msg_type
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self._fail(codes.PROTOCOL_ERROR, "reserved bits are set")
-        elif kind is _TEXT and frame.fin and self._assembler is None:
-            payload = frame.get_payload_as_bytes()
-            if not payload.isascii() and not _is_utf8(payload):
-                self._fail(codes.INVALID_DATA, codes.default_reason(codes.INVALID_DATA))
-            elif not self._close_sent:
-                self._receiver.receive_text(payload)
-        elif kind is _CLOSE:
-            self._client_closes(frame.get_payload_as_bytes())
-        elif kind is _PONG:
-            self.awaits_pong = 0
-        elif kind in _OPCODES:
-            self._assemble(_OPCODES[kind], bool(frame.fin), frame.get_payload_as_bytes())
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """Tell that the connection is over."""
-        self.lost(codes.ABNORMAL)
+    def eof_received(self) -> None:
+        """Let the socket close itself."""
 
     def pause_writing(self) -> None:
         """Tell that the socket's buffer is full."""
+        self._writing_paused = True
         if self._direct is not None:
             self._direct.pause_writing()
         else:
@@ -231,65 +277,170 @@ class Link(WSListener):
 
     def resume_writing(self) -> None:
         """Tell that the socket's buffer has room."""
+        self._writing_paused = False
+        if self._owed_pong is not None:
+            payload, self._owed_pong = self._owed_pong, None
+            self.write(frames.frame(frames.PONG, payload))
         if self._direct is not None:
             self._direct.resume_writing()
         else:
             self._owner.resume_sending()
 
-    def _assemble(self, opcode: int, fin: bool, payload: bytes) -> None:
-        if self._assembler is None:
-            self._assembler = frames.Assembler(self.max_message_size)
-        try:
-            message = self._assembler.feed(opcode, fin, payload)
-        except frames.ProtocolViolation as fault:
-            self._fail(fault.code, fault.reason)
-            return
-        if message is None:
-            return
-        self._assembler = None
-        if self._close_sent:
-            return
-        if message[0] == frames.TEXT:
-            self._receiver.receive_text(message[1])
-        else:
-            self._receiver.receive_binary(message[1])
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the socket is closed."""
+        self.lost(codes.ABNORMAL)
 
-    def _take_control(self, opcode: int, payload: bytes) -> None:
-        """Do what picows does for a client that has a parser."""
-        if opcode == frames.CLOSE:
-            self._client_closes(payload)
-        elif opcode == frames.PONG:
-            self.awaits_pong = 0
-        elif not self._close_sent:
-            self.write(frames.frame(frames.PONG, payload))
+    def lost(self, code: int, reason: str = "") -> None:
+        """Note that the socket is closed; ``code`` tells why where no close frame does."""
+        self._move(Happening.LOST)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._tell(self._close_code or code, reason)
+        if self._reader is not None:
+            self._reader.stop()
+        self.write = _unopened
+        self.descriptor = NO_DESCRIPTOR
+        self._socket = None
+        self._owner.link_ended()
 
-    def _client_closes(self, payload: bytes) -> None:
+    # framereader.Controller
+
+    def on_ping(self, payload: bytes) -> None:
+        """Answer with a pong, now or as soon as the socket has room."""
+        if not self._is_flood():
+            if self._writing_paused:
+                self._owed_pong = payload
+            else:
+                self.write(frames.frame(frames.PONG, payload))
+
+    def on_pong(self) -> None:
+        """Count it: that the client is there was noted when it came."""
+        self._is_flood()
+
+    def on_close(self, code: int, reason: str) -> None:
         """Answer the client's close frame, or end where it is the answer to ours (RFC 6455 §5.5.1)."""
         assert self._socket is not None
-        if not self._close_sent:
-            code = int.from_bytes(payload[:2], "big") if payload else codes.NO_STATUS
-            self._tell(code, payload[2:].decode("utf-8", "replace"))
-            self.write(frames.frame(frames.CLOSE, payload))
-        self._close_sent = self._close_sent or codes.NORMAL
+        is_answer = self._stage is not Stage.OPEN
+        if not is_answer:
+            has_code = code != codes.NO_STATUS
+            self.write(frames.close_frame(code, reason.encode()) if has_code else frames.frame(frames.CLOSE, b""))
+        self._move(Happening.CLOSED)
         self.write = _unopened
-        self._socket.close()
+        if not is_answer:
+            self._tell(code, reason)
+        self._close_socket()
 
-    def _fail(self, code: int, reason: str) -> None:
-        """End the connection because the client broke the protocol."""
-        self.close(code, codes.fit_reason(reason))
-        self._tell(code, reason)
-        if self._socket is not None:
-            self._socket.close()
+    # How it goes on and ends
 
-    def _parser_fault(self, code: int, reason: str) -> None:
-        """Let picows close: it writes a close frame next and ends the socket soon; what comes until then is dropped."""
-        if self._socket is None:
+    @property
+    def _receiver(self) -> Owner | Connection:
+        return self._owner if self._direct is None else self._direct.connection
+
+    @property
+    def _counters(self) -> Counters:
+        return self._gate.counters
+
+    def _make_reader(self) -> FrameReader:
+        receiver = _DEAF if self._stage is not Stage.OPEN else self._receiver
+        self._reader = self._gate.reader(receiver, self, self._max_message_size, self._inflater)
+        return self._reader
+
+    def _read(self, reader: FrameReader, data: bytes) -> None:
+        try:
+            if reader.feed(data):
+                self._rest()
+        except ProtocolViolation as fault:
+            self._fail(fault)
+
+    def _rest(self) -> None:
+        """Let others have a turn of the loop before this client's bytes are read on."""
+        if not self._resting and self._socket is not None and not self._socket.is_closing():
+            self._resting = True
+            self._socket.pause_reading()
+            asyncio.get_running_loop().call_soon(self._rested)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if self._reader is not None:
+            self._reader.next_turn()
+            if not self._reader.is_paused:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Read on: first what is held, then the socket."""
+        if self._reader is not None:
+            self._reader.resume()
+            if self._resting:
+                return
+            self._read(self._reader, b"")
+        self._listen()
+
+    def _listen(self) -> None:
+        """Read from the socket, unless what came is not delivered yet."""
+        held_up = self._resting or (self._reader is not None and self._reader.is_paused)
+        if not held_up and self._socket is not None and not self._socket.is_closing():
+            self._socket.resume_reading()
+
+    def _move(self, happening: Happening) -> bool:
+        following = _TABLE.get((self._stage, happening))
+        if following is None:
+            return False
+        self._stage = following
+        return True
+
+    def _is_flood(self) -> bool:
+        """Tell whether a control frame is one too many, or came too late; end the connection in the former case."""
+        if self._stage is not Stage.OPEN:
+            return True
+        config = self._gate.config
+        if not config.control_rate:
+            return False
+        now = asyncio.get_running_loop().time()
+        self._controls_settled = max(self._controls_settled, now) + 1 / config.control_rate
+        if self._controls_settled - now <= config.rate_burst:
+            return False
+        reason = f"more pings and pongs than {config.control_rate:g} per second"
+        self._fail(ProtocolViolation(codes.POLICY_VIOLATION, reason, "control_floods"))
+        return True
+
+    def _fail(self, fault: ProtocolViolation) -> None:
+        """End the connection because the client broke the protocol (§7.1.7)."""
+        if self._socket is None or not self._move(Happening.FAULT):
             return
-        self._faulty = True
-        self._close_sent = self._close_sent or code
-        self._tell(code, reason)
-        self.write = _unopened
-        self._socket.set_protocol(self._owner)  # type: ignore[arg-type]
+        setattr(self._counters, fault.counter, getattr(self._counters, fault.counter) + 1)
+        logger.info("%s: closed with %d: %s", self._owner, fault.code, fault.reason)
+        if self._reader is not None:
+            self._reader.stop()
+        if self._stage is Stage.LINGERING:
+            self._linger()
+            return
+        self._close_code = fault.code
+        self._set_timer(self._close_timeout, lambda: self.close(fault.code, codes.fit_reason(fault.reason)))
+        self._receiver.drain(fault.code, fault.reason)
+
+    def _linger(self) -> None:
+        """Close when the client has seen why: with bytes unread it would be a reset, and the close frame be lost."""
+        assert self._socket is not None
+        if self._socket.can_write_eof():
+            self._socket.write_eof()
+            self._socket.resume_reading()
+            self._set_timer(LINGER)
+        else:
+            self._close_socket()
+
+    def _close_socket(self) -> None:
+        """Close it behind what waits to be written, if the client takes that within ``close_timeout``."""
+        assert self._socket is not None
+        self._socket.close()
+        if self._socket.get_write_buffer_size():
+            self._set_timer(self._close_timeout)
+
+    def _set_timer(self, seconds: float, action: Callable[[], None] | None = None) -> None:
+        """Do ``action`` in ``seconds``, and not what was to be done before; without one, end the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, action or self.abort)
 
     def _tell(self, code: int, reason: str = "") -> None:
         if not self._told:
@@ -297,16 +448,18 @@ class Link(WSListener):
             self._receiver.lost(code, reason)
 
 
+class _Deaf:
+    """Takes the messages that come behind our close frame (RFC 6455 §1.4)."""
+
+    def receive_text(self, payload: bytes) -> None:
+        pass
+
+    receive_binary = receive_text
+
+
+_DEAF = _Deaf()
 _PING = frames.frame(frames.PING, b"")
 
 
 def _unopened(data: bytes) -> None:
     """Stand for ``write`` before the connection is open and after its close frame."""
-
-
-def _is_utf8(payload: bytes) -> bool:
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -1,10 +1,11 @@
 """The WebSocket protocol class for uvicorn: ``uvicorn --ws antiphon.server:WebSocketProtocol``.
 
-The handshake is decided by ASGI events; then the socket is handed to picows, whose frames a ``Link`` takes. Any ASGI
-application sees ordinary ``receive`` and ``send`` (ASGI WebSocket specification 2.4); antiphon's consumers find the
-link in ``scope["extensions"]["antiphon"]`` and take the messages from there.
+The handshake is decided by ASGI events; then the socket is handed to a ``Link``, which reads and writes frames. Any
+ASGI application sees ordinary ``receive`` and ``send`` (ASGI WebSocket specification 2.4); antiphon's consumers find
+the link in ``scope["extensions"]["antiphon"]`` and take the messages from there.
 
-Options are uvicorn's: ``--ws-max-size``, ``--ws-ping-interval``, ``--ws-ping-timeout``, ``--root-path``, proxy headers.
+Options are uvicorn's: ``--ws-max-size``, ``--ws-ping-interval``, ``--ws-ping-timeout``, ``--ws-per-message-deflate``,
+``--root-path``, proxy headers; and antiphon's own for what a client may cost (``antiphon.config``).
 """
 
 from __future__ import annotations
@@ -12,25 +13,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import weakref
 from collections import deque
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from uvicorn.config import Config
-from uvicorn.protocols.utils import (
-    ClientDisconnected,
-    get_client_addr,
-    get_local_addr,
-    get_path_with_query_string,
-    get_remote_addr,
-    is_ssl,
-)
+from uvicorn.protocols.utils import ClientDisconnected, get_client_addr, get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from antiphon import codes, frames
+from antiphon import codes, deflate
+from antiphon.app import current_app
+from antiphon.formats import FRAMES
 from antiphon.server import handshake
-from antiphon.server.keepalive import Keepalive
+from antiphon.server.drain import drain_of, is_stopping
+from antiphon.server.gate import gate_of
 from antiphon.server.link import Link
 from antiphon.types import Message, Scope
 
@@ -49,16 +45,21 @@ class WebSocketProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_accepted",
+        "_agreement",
         "_closed",
         "_config",
         "_connect_received",
         "_denial",
         "_disconnected",
         "_early",
+        "_ending",
         "_events",
+        "_gate",
+        "_is_in",
         "_key",
         "_link",
         "_loop",
+        "_network",
         "_ping_slot",
         "_reading_paused",
         "_scope",
@@ -83,11 +84,15 @@ class WebSocketProtocol(asyncio.Protocol):
         self._server_state = server_state
         self._state = app_state
         self._loop = _loop or asyncio.get_running_loop()
+        self._gate = gate_of(server_state, config)
         self._transport: asyncio.Transport
         self._key = b""
+        self._agreement: deflate.Agreement | None = None
         self._scope: Scope
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
+        self._network: str | None = None
+        self._is_in = False
         self._ping_slot: int | None = None
         self._early = b""
         # The ASGI conversation
@@ -97,9 +102,14 @@ class WebSocketProtocol(asyncio.Protocol):
         self._disconnected = False
         self._denial: tuple[int, list[tuple[bytes, bytes]], bytes] | None = None
         self._events: deque[Message] | None = None
+        self._ending: tuple[int, str] | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._reading_paused = False
+
+    def __str__(self) -> str:
+        """Say which connection this is, as the log shows it."""
+        return f"{get_client_addr(self._scope)} - WebSocket {_shown(self._scope)}"  # type: ignore[arg-type]
 
     # asyncio.Protocol, until the connection is accepted
 
@@ -109,24 +119,31 @@ class WebSocketProtocol(asyncio.Protocol):
         self._server_state.connections.add(self)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
-        """Take the request; what a client sends before it is accepted; its first bytes after that."""
-        if self._accepted and self._link is not None:
-            self._link.data_received(data)
-            return
+        """Take the request, from any HTTP protocol of uvicorn; then what a client sends before it is accepted."""
         if self._link is not None:
             self._early += data
             if len(self._early) > EARLY_BYTES:
                 self._transport.pause_reading()
-            return
+        elif not self._closed:
+            config = self._gate.config
+            try:
+                request = handshake.parse(data, max_size=config.max_header_size, max_headers=config.max_headers)
+            except handshake.HandshakeError as fault:
+                self._refuse(fault)
+            else:
+                self._start(request)
+
+    def open(self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        """Take the request, from antiphon's HTTP protocol."""
+        config = self._gate.config
         try:
-            request = handshake.parse(data)
+            request = handshake.check(
+                method, target, headers, max_size=config.max_header_size, max_headers=config.max_headers
+            )
         except handshake.HandshakeError as fault:
-            self._closed = True
-            headers = [*self._server_state.default_headers, *fault.headers]
-            self._transport.write(handshake.response(fault.status, headers, fault.reason.encode()))
-            self._transport.close()
-            return
-        self._start(request)
+            self._refuse(fault)
+        else:
+            self._start(request)
 
     def eof_received(self) -> None:
         """Let the transport close itself."""
@@ -140,39 +157,54 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Tell that the socket's buffer is full."""
-        if self._accepted and self._link is not None:
-            self._link.pause_writing()
-        else:
-            self.hold_sending()
+        self.hold_sending()
 
     def resume_writing(self) -> None:
         """Tell that the socket's buffer has room."""
-        if self._accepted and self._link is not None:
-            self._link.resume_writing()
-        else:
-            self.resume_sending()
+        self.resume_sending()
 
     # What uvicorn calls
 
     def shutdown(self) -> None:
-        """Close because the server stops: 1012 for an open connection, 500 for one that is not accepted yet."""
+        """Close because the server stops: 1012 for an open one when its turn comes, 503 for one not accepted yet."""
         if self._link is not None and self._accepted:
-            self._link.shut_down(codes.SERVICE_RESTART)
+            drain_of(self._server_state, self._config).add(self._link)
         elif not self._closed:
-            self._respond(500, [], b"Internal Server Error")
+            self._respond(503, [], b"the server restarts, come back")
 
     # The application
 
+    def _refuse(self, fault: handshake.HandshakeError) -> None:
+        """Answer a request that opens no WebSocket."""
+        counters = self._gate.counters
+        setattr(counters, fault.counter, getattr(counters, fault.counter) + 1)
+        self._closed = True
+        headers = [*self._server_state.default_headers, *fault.headers]
+        self._transport.write(handshake.response(fault.status, headers, fault.reason.encode()))
+        self._transport.close()
+
     def _start(self, request: handshake.UpgradeRequest) -> None:
-        context = contextvars.copy_context()
-        self._link = Link(self, context, max_message_size=self._config.ws_max_size, close_timeout=CLOSE_TIMEOUT)
+        if is_stopping(self._server_state):
+            self._respond(503, [], b"the server restarts, come back")
+            return
+        self._scope = self._make_scope(request)
+        self._network, refusal = self._gate.admit(self._scope)
+        if refusal is not None:
+            self._log(refusal.status)
+            self._closed = True
+            headers = [*self._server_state.default_headers, (b"retry-after", b"10")]
+            self._transport.write(handshake.response(refusal.status, headers, refusal.reason.encode()))
+            self._transport.close()
+            return
+        self._is_in = True
         self._key = request.key
-        self._scope = self._make_scope(request, self._link)
+        context = contextvars.copy_context()
+        self._link = self._scope["extensions"]["antiphon"] = self._make_link(request, context)
         self._task = self._loop.create_task(self._run(), context=context)
         self._server_state.tasks.add(self._task)
         self._task.add_done_callback(self._server_state.tasks.discard)
 
-    def _make_scope(self, request: handshake.UpgradeRequest, link: Link) -> Scope:
+    def _make_scope(self, request: handshake.UpgradeRequest) -> Scope:
         raw_path, _, query_string = request.target.partition(b"?")
         root_path = self._config.root_path
         return {
@@ -183,14 +215,32 @@ class WebSocketProtocol(asyncio.Protocol):
             "server": get_local_addr(self._transport),
             "client": get_remote_addr(self._transport),
             "root_path": root_path,
-            "path": root_path + unquote(raw_path.decode("ascii")),
+            "path": root_path + unquote(raw_path.decode("latin-1")),
             "raw_path": root_path.encode("ascii") + raw_path,
             "query_string": query_string,
             "headers": request.headers,
             "subprotocols": request.subprotocols,
             "state": self._state.copy(),
-            "extensions": {"websocket.http.response": {}, "antiphon": link},
+            "extensions": {"websocket.http.response": {}},
         }
+
+    def _make_link(self, request: handshake.UpgradeRequest, context: contextvars.Context) -> Link:
+        """Return the link, for which compression is agreed on now: who joins groups has to know."""
+        format, inflater = FRAMES, None
+        if request.extensions and self._config.ws_per_message_deflate and self._gate.config.compression:
+            self._agreement = deflate.negotiate(request.extensions)
+            if self._agreement is not None:
+                format = current_app().deflate_format(self._agreement.server_bits)
+                inflater = deflate.Inflater(self._agreement.client_bits)
+        return Link(
+            self,
+            self._gate,
+            context,
+            format=format,
+            inflater=inflater,
+            max_message_size=self._config.ws_max_size,
+            close_timeout=CLOSE_TIMEOUT,
+        )
 
     async def _run(self) -> None:
         """Run the application and see to it that the connection ends with it."""
@@ -223,6 +273,9 @@ class WebSocketProtocol(asyncio.Protocol):
             self._connect_received = True
             return {"type": "websocket.connect"}
         while not self._events:
+            if self._ending is not None:  # all that came before the end is handled
+                self._end(*self._ending)
+                continue
             self._waiting = self._loop.create_future()
             await self._waiting
         event = self._events[0] if self._events[0]["type"] == "websocket.disconnect" else self._events.popleft()
@@ -279,14 +332,14 @@ class WebSocketProtocol(asyncio.Protocol):
         if kind == "websocket.send":
             text, data = message.get("text"), message.get("bytes")
             if data is not None:
-                self._link.write(frames.frame(frames.BINARY, bytes(data)))
+                self._link.write(self._link.format.binary(bytes(data)))
             elif text is not None:
-                self._link.write(frames.frame(frames.TEXT, text.encode()))
+                self._link.write(self._link.format.text(text.encode()))
         elif kind == "websocket.close":
             code = message.get("code", codes.NORMAL)
             reason = message.get("reason") or ""
-            self._closed = True
             self._link.close(code, codes.fit_reason(reason))
+            self._closed = True
             self.lost(code, reason)
         else:
             raise RuntimeError(f"Expected ASGI message 'websocket.send' or 'websocket.close', but got '{kind}'.")
@@ -301,12 +354,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self.lost(codes.ABNORMAL)
 
     def _log(self, outcome: int | str) -> None:
-        logger.info(
-            '%s - "WebSocket %s" %s',
-            get_client_addr(self._scope),  # type: ignore[arg-type]
-            get_path_with_query_string(self._scope),  # type: ignore[arg-type]
-            outcome,
-        )
+        logger.info('%s - "WebSocket %s" %s', get_client_addr(self._scope), _shown(self._scope), outcome)  # type: ignore[arg-type]
 
     # Accepting
 
@@ -316,27 +364,30 @@ class WebSocketProtocol(asyncio.Protocol):
         subprotocol = message.get("subprotocol")
         if subprotocol:
             headers.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
+        if self._agreement is not None:
+            headers.append((b"sec-websocket-extensions", self._agreement.header))
         answer = handshake.switching_protocols(self._key, headers)
         self._log("[accepted]")
         if self._transport.is_closing():
             raise ClientDisconnected
         self._accepted = True
         self._transport.write(answer)
-        self._link.open(self._transport)
-        self._transport.resume_reading()
-        if self._early:
-            early, self._early = self._early, b""
-            self._loop.call_soon(self.data_received, early)
-        interval = self._config.ws_ping_interval
-        if interval:
-            self._ping_slot = _keepalive(self._server_state, interval, self._config.ws_ping_timeout).add(self._link)
+        early, self._early = self._early, b""
+        self._link.open(self._transport, early)
+        keepalive = self._gate.keepalive
+        if keepalive is not None:
+            self._ping_slot = keepalive.add(self._link)
 
     # link.Owner
 
     def link_ended(self) -> None:
         """Forget the connection: the link's socket is closed."""
-        if self._ping_slot is not None and self._link is not None:
-            _keepalives[self._server_state].remove(self._link, self._ping_slot)
+        keepalive = self._gate.keepalive
+        if keepalive is not None and self._ping_slot is not None and self._link is not None:
+            keepalive.remove(self._link, self._ping_slot)
+        if self._is_in:
+            self._is_in = False
+            self._gate.leave(self._network)
         self._server_state.connections.discard(self)
         self.resume_sending()
 
@@ -365,6 +416,18 @@ class WebSocketProtocol(asyncio.Protocol):
             self._disconnected = True
             self._put({"type": "websocket.disconnect", "code": code, "reason": reason})
 
+    def drain(self, code: int, reason: str | None = None) -> None:
+        """Close behind what is queued: when the application asks for more, it has handled what there was."""
+        self._ending = code, reason or codes.default_reason(code)
+        if not self._events and self._waiting is not None and not self._waiting.done():
+            self._end(*self._ending)
+
+    def _end(self, code: int, reason: str) -> None:
+        self._ending = None
+        if self._link is not None:
+            self._link.close(code, codes.fit_reason(reason))
+        self.lost(code, reason)
+
     def _put(self, event: Message) -> None:
         if self._events is None:
             self._events = deque()
@@ -376,12 +439,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._link.pause_reading()
 
 
-_keepalives: weakref.WeakKeyDictionary[ServerState, Keepalive] = weakref.WeakKeyDictionary()
-
-
-def _keepalive(server_state: ServerState, interval: float, timeout: float | None) -> Keepalive:
-    """Return the keepalive of a server, made when its first connection is accepted."""
-    keepalive = _keepalives.get(server_state)
-    if keepalive is None:
-        keepalive = _keepalives[server_state] = Keepalive(interval, timeout)
-    return keepalive
+def _shown(scope: Scope) -> str:
+    """Return path and query as a log may show them: nothing in them that a terminal obeys."""
+    query = scope["query_string"]
+    return quote(scope["path"]) + ("?" + quote(query, safe="/?:@!$&'()*+,;=%-._~") if query else "")

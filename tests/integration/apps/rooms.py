@@ -47,9 +47,11 @@ class Room(AsyncJsonWebsocketConsumer):
         await self.channel_layer.publish(self.group, {"published": content["value"]})
 
     async def do_flood(self, content: Any) -> None:
-        """Publish ``count`` messages of ``size`` bytes to ``group``, ``burst`` of them per pause."""
+        """Publish ``count`` messages of ``size`` bytes to ``group``, ``burst`` per pause, with one of ``keys`` keys."""
         for number in range(content["from"], content["from"] + content["count"]):
-            await self.channel_layer.publish(content["group"], {"number": number, "filling": "x" * content["size"]})
+            key = f"key {number % content['keys']}" if "keys" in content else None
+            message = {"number": number, "filling": "x" * content["size"]}
+            await self.channel_layer.publish(content["group"], message, key=key)
             if number % content["burst"] == 0:
                 await asyncio.sleep(0)
         await self.send_json({"flooded": content["count"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from argparse import ArgumentParser
 from typing import Any
 
@@ -17,9 +18,15 @@ from django.utils.module_loading import import_string
 
 import antiphon
 from antiphon.cli import server_options
+from antiphon.server.process import Server
 from antiphon.types import ASGIApplication
 
 __all__ = ["Command"]
+
+#: Seconds to stop in: who develops does not want to wait.
+SHUTDOWN_TIMEOUT = 2
+#: Seconds after which autoreload does not wait for the old server any more.
+PATIENCE = SHUTDOWN_TIMEOUT + 1
 
 
 class Command(Runserver):
@@ -27,6 +34,7 @@ class Command(Runserver):
 
     help = "Starts antiphon's server for development: HTTP, WebSockets and static files."
     protocol = "http"
+    _server: Server | None = None
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take Django's arguments and those of its static files."""
@@ -53,6 +61,17 @@ class Command(Runserver):
             return _Static(application)
         return application
 
+    def run(self, **options: Any) -> None:
+        """Serve, under autoreload or not; stop in good order before autoreload ends this process."""
+        self._is_over = threading.Event()
+        try:
+            super().run(**options)
+        finally:
+            if self._server is not None:
+                self._server.should_exit = True
+                with contextlib.suppress(KeyboardInterrupt):  # a second one does not wait
+                    self._is_over.wait(PATIENCE)
+
     def inner_run(self, *args: Any, **options: Any) -> None:
         """Check the project, say where it listens, and serve until Ctrl-C."""
         if not options["skip_checks"]:
@@ -71,12 +90,15 @@ class Command(Runserver):
             host=self.addr,
             port=int(self.port),
             lifespan="off",
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
             **server_options("info"),
         )
-        # Where autoreload runs this in a thread, signals are Django's: uvicorn takes them in the main thread only.
-        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how one ends it
-            uvicorn.Server(config).run()
+        # Where autoreload runs this in a thread, signals are Django's: the server takes them in the main thread only.
+        self._server = Server(config)
+        try:
+            self._server.run()
+        finally:
+            self._is_over.set()
 
 
 class _Static(ASGIStaticFilesHandler):

@@ -1,0 +1,1 @@
+"""Fuzzing: what comes from clients, made up by the thousand and compared with other implementations (README.md)."""

@@ -1,0 +1,120 @@
+"""Rules: which one a group has, and what is refused at start."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.exceptions import ConfigurationError, InvalidName
+from antiphon.rules import KEY_LENGTH, Rule, Rules, check_key, settings
+
+DROP, LATEST = {"slow": "drop_oldest"}, {"slow": "latest_by_key"}
+
+
+def test_a_group_without_a_rule_has_the_defaults() -> None:
+    rule = Rules({"prices:*": DROP}).find("room")
+    assert rule == Rule()
+    assert rule.slow == "close"
+
+
+def test_the_first_pattern_that_matches_counts() -> None:
+    rules = Rules({"prices:gold": LATEST, "prices:*": DROP, "*": LATEST})
+    assert [rules.find(name).slow for name in ("prices:gold", "prices:tin", "room")] == [
+        "latest_by_key",
+        "drop_oldest",
+        "latest_by_key",
+    ]
+
+
+def test_a_rule_without_settings_is_the_default_one() -> None:
+    assert Rules({"room": {}, "*": DROP}).find("room") == Rule()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        ("room", "room", True),
+        ("room", "rooms", False),
+        ("room", "Room", False),
+        ("room:*", "room:", True),
+        ("room:*", "room:7:b", True),
+        ("room:*", "a room:7", False),
+        ("*:cursors", "doc:7:cursors", True),
+        ("*:cursors", "doc:cursors:7", False),
+        ("doc:*:cursors", "doc:7:cursors", True),
+        ("doc:*:cursors", "doc:cursors", False),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("a*b*a", "aba", True),
+        ("a*b*a", "aab", False),
+        ("*", "", True),
+        ("**", "anything", True),
+        ("room?", "rooms", False),
+        ("room?", "room?", True),
+        ("[ab]", "a", False),
+        ("a.c", "abc", False),
+        ("räume:*", "räume:süd", True),
+    ],
+)
+def test_a_star_is_any_text_and_nothing_else_is_special(pattern: str, name: str, matches: bool) -> None:
+    assert (Rules({pattern: DROP}).find(name).slow == "drop_oldest") is matches
+
+
+@given(st.text("ab*", min_size=1, max_size=8), st.text("ab", max_size=12))
+def test_matching_is_that_of_fnmatch(pattern: str, name: str) -> None:
+    assert (Rules({pattern: DROP}).find(name) != Rule()) is fnmatch.fnmatchcase(name, pattern)
+
+
+def test_rules_know_whether_any_of_them_leaves_messages_out() -> None:
+    assert not Rules({}).leave_out
+    assert not Rules({"a": {"slow": "close"}, "b": {}}).leave_out
+    assert Rules({"a": {"slow": "close"}, "b": DROP}).leave_out
+    assert Rules({"b": LATEST}).leave_out
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ({"prices:*": {"slwo": "close"}}, r"'prices:\*' has 'slwo'; the settings of a rule are: slow"),
+        ({"a": {"slow": "drop"}}, r"slow of 'a' is 'drop'; it takes `close`, `drop_oldest`, `latest_by_key`"),
+        ({"a": {"slow": ["close"]}}, r"slow of 'a' is \['close'\]; it takes"),
+        ({"a": {"slow": None}}, "slow of 'a' is None; it takes"),
+        ({"a": "drop_oldest"}, "'a' has 'drop_oldest'; it takes a dict"),
+        ({"a": None}, "'a' has None; it takes a dict"),
+        ({"": {"slow": "close"}}, "'' is no pattern"),
+        ({5: {"slow": "close"}}, "5 is no pattern"),
+    ],
+)
+def test_what_can_not_be_is_refused_with_what_can(mapping: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        Rules({"fine": DROP, **mapping})
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [setting.name for setting in settings()] == [field.name for field in dataclasses.fields(Rule)]
+    for setting in settings():
+        assert getattr(Rule(), setting.name) == setting.default == setting.reads(setting.default)
+        assert setting.meaning.endswith(".")
+        assert setting.takes
+
+
+def test_a_rule_is_not_changed_once_it_is_made() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Rule().slow = "drop_oldest"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("key", ["a", "x" * KEY_LENGTH, "ä" * KEY_LENGTH, "user 7\n"], ids=lambda key: f"{key:.9}")
+def test_a_key_is_any_text_that_is_not_too_long(key: str) -> None:
+    assert check_key(key) == key
+
+
+@pytest.mark.parametrize("key", ["", "x" * (KEY_LENGTH + 1), 5, b"a", ["a"], "\ud800"], ids=lambda key: f"{key!r:.9}")
+def test_another_key_is_refused(key: Any) -> None:
+    with pytest.raises(InvalidName, match=re.escape("can't be a key: it takes text of 1 to 255 characters")):
+        check_key(key)
