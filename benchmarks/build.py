@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import sys
 from benchmarks.paths import BUILD, BUN, C_SERVER, HERE, LOAD, PYTHON, ROOT
 
 CFLAGS = ["-std=gnu11", "-O2", "-march=native", "-Wall", "-Wextra", "-Wshadow"]
-LOAD_SOURCES = ["load.c", "fanout.c", "echo.c", "connect.c", "idle.c", "selftest.c", "client.c", "checker.c"]
+LOAD_SOURCES = [
+    *("load.c", "fanout.c", "slow.c", "echo.c", "connect.c", "idle.c", "selftest.c"),
+    *("client.c", "checker.c", "message.c", "inflate.c"),
+]
 NPM_PACKAGES = ["ws", "@oven/bun-linux-x64"]
 
 
@@ -30,9 +34,16 @@ def build(*, npm: bool) -> None:
 def compile_c() -> None:
     """Compile the load client and the C servers."""
     say("compiling the load client and the C servers")
-    sources = HERE / "c"
-    for target, files in ((LOAD, LOAD_SOURCES), (C_SERVER, ["server.c"])):
-        subprocess.run(["gcc", *CFLAGS, "-o", str(target), *files], cwd=sources, check=True)
+    if not has_header("zlib.h"):
+        sys.exit("bench: zlib.h is missing, with which the load client inflates: install zlib1g-dev (zlib-devel)")
+    for target, files in ((LOAD, [*LOAD_SOURCES, "-lz"]), (C_SERVER, ["server.c"])):
+        subprocess.run(["gcc", *CFLAGS, "-o", str(target), *files], cwd=HERE / "c", check=True)
+
+
+def has_header(name: str) -> bool:
+    """Whether the C compiler finds a header."""
+    command = ["gcc", "-E", "-include", name, "-x", "c", os.devnull]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def install_npm() -> None:

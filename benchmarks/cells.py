@@ -10,10 +10,16 @@ from typing import Any
 
 from benchmarks.paths import LOAD
 from benchmarks.processes import BenchmarkError, Cores, Running, pinned, tail
-from benchmarks.servers import CONNECT, ECHO, FANOUT, IDLE, LATENCY, Server
+from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SLOW, Server
 
 Values = dict[str, Any]
 FAULTS = ("lost", "reordered", "duplicates", "altered", "unexpected")
+RECORDS_BYTES = 4096
+"""How long the messages of the cell with compression are, before it."""
+SLOW_BYTES = 100
+"""How long the messages of the cell with the slow member are."""
+CALIBRATION = ["--window", "64", "--seconds", "1", "--warmup", "0.3"]
+"""The load that shows what a server can do, where a cell needs half of it."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,9 @@ class Timing:
 
     seconds: float = 3.0
     warmup: float = 0.5
+    slow_messages: int = 100_000
+    slow_seconds: float = 30.0
+    """The cell with the slow member ends with so many messages, or after this time."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Cell:
-    """One kind of measurement with its size. `window` is for fan-out alone."""
+    """One kind of measurement with its size. `window` is for fan-out alone, with compression or without."""
 
     kind: str
     n: int
@@ -46,11 +55,11 @@ class Cell:
     @property
     def key(self) -> str:
         """The name under which results are kept."""
-        return f"{self.kind}/{self.n}/{self.window}" if self.kind == FANOUT else f"{self.kind}/{self.n}"
+        return f"{self.kind}/{self.n}/{self.window}" if self.window else f"{self.kind}/{self.n}"
 
     def fits(self, server: Server) -> bool:
         """Whether this server takes part in this cell."""
-        window_fits = self.kind != FANOUT or server.windows is None or self.window in server.windows
+        window_fits = not self.window or server.windows is None or self.window in server.windows
         return self.kind in server.cells and window_fits
 
 
@@ -73,6 +82,16 @@ def fanout(running: Running, cell: Cell, context: Context) -> Values:
     return load(running, "fanout", running.server.path, [*size, *timing_arguments(context)], context)
 
 
+def deflate(running: Running, cell: Cell, context: Context) -> Values:
+    """The same with messages of 4 KiB and compression, and how often antiphon compressed for a publication."""
+    size = ["--n", str(cell.n), "--window", str(cell.window), "--records", "--size", str(RECORDS_BYTES), "--deflate"]
+    values = load(running, "fanout", running.server.path, [*size, *timing_arguments(context)], context)
+    said = running.stats()
+    if said.get("publications"):
+        values["compressions_per_publication"] = said["compressions"] / said["publications"]
+    return values
+
+
 def latency(running: Running, cell: Cell, context: Context) -> Values:
     """N members, messages by the clock, at half of the rate that the server can do."""
     rate = context.half_load(running.server)
@@ -80,6 +99,64 @@ def latency(running: Running, cell: Cell, context: Context) -> Values:
         raise NotMeasured
     size = ["--n", str(cell.n), "--rate", str(rate)]
     return load(running, "fanout", running.server.path, [*size, *timing_arguments(context)], context)
+
+
+def slow(running: Running, cell: Cell, context: Context) -> Values:
+    """Messages by the clock to N members, first as they are, then with one of them that reads nothing.
+
+    The rate is half of what the server does just before, with window 64.
+    """
+    size = ["--n", str(cell.n), "--size", str(SLOW_BYTES)]
+    reached = load(running, "fanout", running.server.path, [*size, *CALIBRATION], context)["messages_per_s"]
+    timing = context.timing
+    bounds = ["--messages", str(timing.slow_messages), "--seconds", str(timing.slow_seconds)]
+    arguments = [*size, *bounds, "--rate", str(max(1, int(reached / 2))), "--warmup", str(timing.warmup)]
+    without = held(running, arguments, context)
+    values = held(running, [*arguments, "--slow"], context)
+    for fault in FAULTS:
+        values[fault] += without[fault]
+    values["stalled"] |= without["stalled"]
+    values["without"] = without
+    for name in ("p50_us", "p99_us", "grown_bytes"):
+        values[f"{name}_without"] = without[name]
+    values["p99_ratio"] = values["p99_us"] / max(without["p99_us"], 1.0)
+    values["grown_more_bytes"] = max(0, values["grown_bytes"] - without["grown_bytes"])
+    return values
+
+
+def held(running: Running, arguments: list[str], context: Context) -> Values:
+    """Run the load client, and note by how much the server's memory grew from when all were members to its peak.
+
+    With that, what the server counted meanwhile, while its members are still there.
+    """
+    command = load_command(running, "fanout", running.server.path, [*arguments, "--hold"], context)
+    client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        if client.stdin is None or client.stdout is None or client.stdout.readline() != b"READY\n":
+            raise BenchmarkError(f"{running.server.name}, fanout: {failure(client.communicate()[1], running)}")
+        said, before = running.stats(), running.settled_bytes()
+        running.forget_peak()
+        client.stdin.write(b"go on\n")
+        client.stdin.flush()
+        line = client.stdout.readline()
+        if not line:
+            raise BenchmarkError(f"{running.server.name}, fanout: {failure(client.communicate()[1], running)}")
+        values: Values = json.loads(line)
+        values["grown_bytes"] = max(0, running.peak_bytes() - before)
+        values.update(counted_meanwhile(said, running.stats()))
+        return values
+    finally:
+        client.kill()
+        client.communicate()
+
+
+def counted_meanwhile(before: dict[str, Any], after: dict[str, Any]) -> Values:
+    """What antiphon counted of slow members, and the code with which it closed one; nothing for other servers."""
+    if not after:
+        return {}
+    codes = {int(code) for code, count in after["close_codes"].items() if count > before["close_codes"].get(code, 0)}
+    slow_clients = after["slow_clients"] - before["slow_clients"]
+    return {"slow_clients": slow_clients, "slow_closed_with": min(codes, default=0)}
 
 
 def echo(running: Running, cell: Cell, context: Context) -> Values:
@@ -112,7 +189,9 @@ def idle(running: Running, cell: Cell, context: Context) -> Values:
 
 MEASURES: dict[str, Callable[[Running, Cell, Context], Values]] = {
     FANOUT: fanout,
+    DEFLATE: deflate,
     LATENCY: latency,
+    SLOW: slow,
     ECHO: echo,
     CONNECT: connect,
     IDLE: idle,

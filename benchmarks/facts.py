@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import zlib
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +29,7 @@ def facts() -> dict[str, str]:
     }
     for package in PACKAGES:
         found[package] = package_version(package)
+    found["zlib of Python"] = zlib.ZLIB_RUNTIME_VERSION
     found["uvicorn's --ws auto"] = auto_protocol()
     found["Node"] = output("node", "--version")
     found["ws"] = npm_version("ws")

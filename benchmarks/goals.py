@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.results import Results
-from benchmarks.servers import CONNECT, ECHO, FANOUT, IDLE, LATENCY
+from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SLOW
 
 PYTHON_PEERS = ("starlette", "aiohttp", "picows", "channels-uvicorn", "channels-daphne")
 IDLE_LIMIT_BYTES = 10 * 1024
+SLOW_LIMIT_MIB = 2.0
+"""The bound of what waits for one member, 1 MiB, and as much for what memory does by itself."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One goal against one run. `is_` and `should` are ratios, or KiB for memory; None: not measured in this run."""
+    """One goal against one run: `is_` and `should` are ratios, or what the goal says; None: this run can't tell."""
 
     goal: str
     is_: float | None
@@ -33,6 +35,8 @@ def verdicts(results: Results) -> Iterator[Verdict]:
     """Every goal that this suite can measure."""
     yield from handler_goals(results)
     yield from broadcast_goals(results)
+    yield from compression_goals(results)
+    yield from slow_goals(results)
     yield from other_goals(results)
     yield from latency_goals(results)
 
@@ -61,6 +65,31 @@ def broadcast_goals(results: Results) -> Iterator[Verdict]:
             yield Verdict(f"{ours} ÷ bun, {where}", ratio(results, cell, ours, "bun"), 1.0)
             if int(window) <= 16:
                 yield Verdict(f"{ours} ÷ c-tick, {where}", ratio(results, cell, ours, "c-tick"), 0.8)
+
+
+def compression_goals(results: Results) -> Iterator[Verdict]:
+    """`publish` with compression against `websockets`, and that a publication is compressed once."""
+    for cell in results.cells(DEFLATE):
+        _, n, window = cell.split("/")
+        where = f"with compression, N={n}, window {window}"
+        is_ = ratio(results, cell, "antiphon-publish", "websockets")
+        yield Verdict(f"antiphon-publish ÷ websockets' broadcast(), {where}", is_, 10.0)
+        often = results.median("antiphon-publish", cell, "compressions_per_publication")
+        yield Verdict(f"times that a publication is compressed, {where}", often, 1.0, at_most=True)
+
+
+def slow_goals(results: Results) -> Iterator[Verdict]:
+    """What one member that does not read costs the others and the server, and that it is told."""
+    ours = "antiphon-publish"
+    for cell in results.cells(SLOW):
+        p99 = results.median(ours, cell, "p99_ratio")
+        yield Verdict("p99 of the others, with a member that does not read ÷ without", p99, 1.5, at_most=True)
+        grown = results.median(ours, cell, "grown_more_bytes")
+        mib = grown / 2**20 if grown is not None else None
+        yield Verdict("MiB that the server grows by for a member that does not read", mib, SLOW_LIMIT_MIB, at_most=True)
+        yield Verdict("members that it closes for not reading", results.median(ours, cell, "slow_clients"), 1.0)
+        missed = results.median(ours, cell, "slow_missed")
+        yield Verdict("messages that they missed without being told", missed, 0.0, at_most=True)
 
 
 def other_goals(results: Results) -> Iterator[Verdict]:

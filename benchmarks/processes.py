@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 from benchmarks.paths import LOGS, ROOT
 from benchmarks.servers import Server
@@ -65,10 +68,28 @@ class Running:
 
     def resident_bytes(self) -> int:
         """The memory that the process holds right now."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        raise BenchmarkError(f"{self.server.name} is gone")
+        return self._status_bytes("VmRSS")
+
+    def peak_bytes(self) -> int:
+        """The most memory that the process held since `forget_peak`, or since its start."""
+        return self._status_bytes("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Let `peak_bytes` begin anew (proc(5), clear_refs)."""
+        try:
+            Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        except OSError as error:
+            raise BenchmarkError(f"{self.server.name}: its highest memory can't be measured here: {error}") from error
+
+    def stats(self) -> dict[str, Any]:
+        """What the server says of itself, where it does; else nothing."""
+        if self.server.stats_path is None:
+            return {}
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}{self.server.stats_path}", timeout=10) as answer:
+                return dict(json.load(answer))
+        except OSError as error:
+            raise BenchmarkError(f"{self.server.name} does not answer {self.server.stats_path}: {error}") from error
 
     def settled_bytes(self, *, timeout: float = 5.0) -> int:
         """The memory once it no longer moves."""
@@ -81,6 +102,12 @@ class Running:
                 return now
             last = now
         return last
+
+    def _status_bytes(self, name: str) -> int:
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+        raise BenchmarkError(f"{self.server.name} is gone")
 
 
 @contextmanager

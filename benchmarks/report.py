@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
+from benchmarks.cells import RECORDS_BYTES, SLOW_BYTES
 from benchmarks.goals import Verdict, verdicts
 from benchmarks.paths import PYTHON, ROOT
 from benchmarks.results import Results, Spread
-from benchmarks.servers import CONNECT, ECHO, FANOUT, IDLE, LATENCY, SERVERS, Server
+from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SERVERS, SLOW, Server
+
+Fields = list[tuple[str, Callable[[float], str]]]
 
 INTRODUCTION = """\
-Server and load client run on one core each. A message is a text frame of about 60 bytes. A message that one member
-publishes is complete when all N members have it; the *window* is how many messages the publisher keeps in flight.
-Figures are medians over the rounds, with the lowest and the highest in brackets. How they are made, and how to read
-them, is in [benchmarks/README.md](../benchmarks/README.md).
+Server and load client run on one core each. Where nothing else is said, a message is a text frame of about 60 bytes.
+A message that one member publishes is complete when all N members have it; the *window* is how many messages the
+publisher keeps in flight. Figures are medians over the rounds, with the lowest and the highest in brackets. How they
+are made, and how to read them, is in [benchmarks/README.md](../benchmarks/README.md).
 """
 CHECKED = """\
 The client checks that every member gets every message once, in order, and unaltered.
@@ -62,10 +65,74 @@ def tables(results: Results) -> Iterable[str]:
         yield grid(results, keys, heads, short)
         yield f"Publish to complete, p50 / p99 in ms, {n:,} members:"
         yield grid(results, keys, heads, None)
+    yield from compression(results)
     yield from single(results, LATENCY, "Latency at half of the load, {n} members, p99 in ms", milliseconds)
+    yield from slow_member(results)
     yield from single(results, ECHO, "Echo, {n} connections, echoes per second", short)
     yield from single(results, CONNECT, "Connections opened and closed per second ({n}, 32 at a time)", short)
     yield from single(results, IDLE, "Memory per idle connection, {n} connections, KiB", kibibytes)
+
+
+def compression(results: Results) -> Iterable[str]:
+    """For each number of members: deliveries per second, and what a delivery was."""
+    for n in sorted({int(cell.split("/")[1]) for cell in results.cells(DEFLATE)}):
+        keys = [cell for cell in results.cells(DEFLATE) if cell.split("/")[1] == str(n)]
+        yield f"## Fan-out with compression to {n:,} members, deliveries per second"
+        yield (
+            f"Every message is JSON of about {RECORDS_BYTES:,} bytes, a list of records with new figures each time; "
+            "every member has negotiated permessage-deflate. *Bytes* are those of a frame as it arrives. *Client* is "
+            "how much of its core the load client used, which inflates and checks. Both are of the last window."
+        )
+        fields: Fields = [
+            ("bytes_per_delivery", short),
+            ("compressions_per_publication", decimal),
+            ("client_cpu", decimal),
+        ]
+        rows = []
+        for server in measured(results, keys):
+            figures = [spread_text(results.spread(server.name, key), short) for key in keys]
+            facts = [spread_text(results.spread(server.name, keys[-1], name), form) for name, form in fields]
+            rows.append([server.label, *figures, *facts])
+        windows = [f"window {key.split('/')[2]}" for key in keys]
+        yield table(["server", *windows, "bytes", "compressions per publication", "client"], rows)
+
+
+def slow_member(results: Results) -> Iterable[str]:
+    """What one member that does not read costs the others and the server, and what becomes of it."""
+    for key in results.cells(SLOW):
+        yield f"## One of {int(key.split('/')[1]):,} members does not read"
+        yield (
+            f"Messages of {SLOW_BYTES} bytes go by the clock, at half of what the server had just done with window 64; "
+            "first all members read, then one of them reads nothing until the end. p99 is that of the others, in ms, "
+            "counted from the moment at which a message was due. Memory is the server's at its highest, minus that "
+            "before the first message, in MiB. *Missed* is what the member was not sent, without being told: its "
+            "connection stayed open."
+        )
+        fields: Fields = [
+            ("rate", short),
+            ("published", short),
+            ("p99_us_without", milliseconds),
+            ("p99_us", milliseconds),
+            ("p99_ratio", decimal),
+            ("grown_bytes_without", mebibytes),
+            ("grown_bytes", mebibytes),
+        ]
+        heads = ["messages/s", "messages", "p99 without", "p99 with", "ratio", "memory without", "memory with"]
+        rows = []
+        for server in measured(results, [key]):
+            figures = [spread_text(results.spread(server.name, key, name), form) for name, form in fields]
+            rows.append([server.label, *figures, ending(results, server, key)])
+        yield table(["server", *heads, "the slow member"], rows)
+
+
+def ending(results: Results, server: Server, key: str) -> str:
+    """What became of the slow member in the last round, as the server or else the member itself saw it."""
+    last = results.rounds[server.name, key][-1]
+    code = last.get("slow_closed_with") or last["slow_code"]
+    if not code:
+        return f"stays open, missed {last['slow_missed']:,}"
+    counted = f", `slow_clients` {last['slow_clients']}" if "slow_clients" in last else ""
+    return f"closed with {code}{counted}, missed {last['slow_missed']:,}"
 
 
 def single(results: Results, kind: str, title: str, form: Callable[[float], str]) -> Iterable[str]:
@@ -103,7 +170,7 @@ def grid(results: Results, keys: list[str], heads: list[str], form: Callable[[fl
     return table(["server", *heads], rows)
 
 
-def grid_of(results: Results, key: str, heads: list[str], fields: list[tuple[str, Callable[[float], str]]]) -> str:
+def grid_of(results: Results, key: str, heads: list[str], fields: Fields) -> str:
     """Servers down, several fields of one cell across."""
     rows = [
         [server.label, *(spread_text(results.spread(server.name, key, name), form) for name, form in fields)]
@@ -176,17 +243,27 @@ def spread_text(spread: Spread | None, form: Callable[[float], str]) -> str:
 
 
 def short(value: float) -> str:
-    """235k, 1.07M."""
+    """235k, 1.07M; small figures as they are."""
     for limit, unit in ((1e6, "M"), (1e3, "k")):
         if value >= limit:
             scaled = value / limit
             return f"{scaled:.0f}{unit}" if scaled >= 100 else f"{scaled:.3g}{unit}"
-    return f"{value:.0f}"
+    return f"{value:.0f}" if value >= 10 else f"{value:.3g}"
 
 
 def milliseconds(value: float) -> str:
     """Microseconds as milliseconds."""
     return f"{value / 1e3:.2f}"
+
+
+def decimal(value: float) -> str:
+    """0.97."""
+    return f"{value:.2f}"
+
+
+def mebibytes(value: float) -> str:
+    """Bytes as MiB."""
+    return f"{value / 2**20:.1f}"
 
 
 def kibibytes(value: float) -> str:

@@ -9,11 +9,13 @@ from statistics import median
 
 from benchmarks.cells import Values, faults
 from benchmarks.machine import QUIET_CORES
-from benchmarks.servers import CONNECT, ECHO, FANOUT, IDLE, LATENCY
+from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SLOW
 
 FIGURE = {
     FANOUT: "deliveries_per_s",
+    DEFLATE: "deliveries_per_s",
     LATENCY: "p99_us",
+    SLOW: "p99_ratio",
     ECHO: "echoes_per_s",
     CONNECT: "connections_per_s",
     IDLE: "bytes_per_connection",
@@ -46,7 +48,7 @@ class Results:
             self.errors.append(f"{server}, {cell}: {name} {count}")
 
     def spread(self, server: str, cell: str, name: str | None = None) -> Spread | None:
-        """Median and extremes of one field (by default the one of the cell's table).
+        """Median and extremes of one field (by default the one of the cell's table); None where nobody has it.
 
         Rounds that other programs disturbed count only where no round was left alone.
         """
@@ -55,7 +57,10 @@ class Results:
             return None
         quiet = [values for values in rounds if values["others"] <= QUIET_CORES]
         rounds = quiet or rounds
-        figures = [float(values[name or FIGURE[cell.split("/")[0]]]) for values in rounds]
+        name = name or FIGURE[cell.split("/")[0]]
+        figures = [float(values[name]) for values in rounds if name in values]
+        if not figures:
+            return None
         return Spread(median(figures), min(figures), max(figures), disturbed=not quiet)
 
     def median(self, server: str, cell: str, name: str | None = None) -> float | None:

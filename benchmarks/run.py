@@ -17,11 +17,12 @@ from benchmarks.paths import BUILD
 from benchmarks.processes import BenchmarkError, Cores, raise_file_limit, running
 from benchmarks.report import markdown, short
 from benchmarks.results import FIGURE, Results
-from benchmarks.servers import CONNECT, ECHO, FANOUT, IDLE, LATENCY, SERVERS, Server
+from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SERVERS, SLOW, Server
 
 PATIENCE_S = 20.0
 """How long a repeated measurement waits for other programs to rest."""
-KINDS = (FANOUT, LATENCY, ECHO, CONNECT, IDLE)
+KINDS = (FANOUT, DEFLATE, LATENCY, SLOW, ECHO, CONNECT, IDLE)
+WINDOWS, DEFLATE_WINDOWS = [1, 4, 16, 64], [1, 4]
 
 
 def arguments() -> argparse.Namespace:
@@ -30,18 +31,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=names, help=f"servers, by comma: {', '.join(s.name for s in SERVERS)}")
     parser.add_argument("--cells", type=names, default=list(KINDS), help=f"kinds, by comma: {', '.join(KINDS)}")
     parser.add_argument("--n", type=numbers, default=[100, 1000], help="members of the group, by comma (100,1000)")
-    parser.add_argument("--window", type=numbers, default=[1, 4, 16, 64], help="messages in flight (1,4,16,64)")
+    parser.add_argument("--window", type=numbers, help="messages in flight (1,4,16,64; with compression 1,4)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all servers (3)")
     parser.add_argument("--seconds", type=float, default=3.0, help="measured time of a cell (3)")
     parser.add_argument("--warmup", type=float, default=0.5, help="time before it that is not measured (0.5)")
     parser.add_argument("--connections", type=int, default=3000, help="connections for the rate (3000)")
+    parser.add_argument("--slow", type=int, default=100_000, help="messages while one member does not read (100000)")
+    parser.add_argument("--slow-seconds", type=float, default=30.0, help="the same, but no longer than that (30)")
     parser.add_argument("--idle", type=int, default=5000, help="connections for memory (5000)")
     parser.add_argument("--retries", type=int, default=2, help="repeat what other programs disturbed, so often (2)")
-    parser.add_argument("--quick", action="store_true", help="one round of one second")
+    parser.add_argument("--quick", action="store_true", help="one round of one second each, and nothing is repeated")
     parser.add_argument("--write", type=Path, help="write the tables to this Markdown file as well")
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.rounds, chosen.seconds, chosen.warmup = 1, 1.0, 0.3
+        chosen.slow, chosen.slow_seconds, chosen.retries = 20_000, 20.0, 0
     known = {server.name for server in SERVERS}
     unknown = [name for name in chosen.only or [] if name not in known]
     unknown += [kind for kind in chosen.cells if kind not in KINDS]
@@ -63,7 +67,9 @@ def numbers(text: str) -> list[int]:
 def chosen_cells(options: argparse.Namespace) -> list[Cell]:
     """All cells of the run, in their order. Fan-out comes before latency, which needs its figures."""
     cells = {
-        FANOUT: [Cell(FANOUT, n, window) for n in options.n for window in options.window],
+        FANOUT: [Cell(FANOUT, n, window) for n in options.n for window in options.window or WINDOWS],
+        DEFLATE: [Cell(DEFLATE, n, window) for n in options.n for window in options.window or DEFLATE_WINDOWS],
+        SLOW: [Cell(SLOW, 1000)],
         LATENCY: [Cell(LATENCY, 100)],
         ECHO: [Cell(ECHO, 100)],
         CONNECT: [Cell(CONNECT, options.connections)],
@@ -143,12 +149,12 @@ def main() -> int:
     raise_file_limit()
     if os.cpu_count() == 1:
         say("this machine has one core: server and client share it, and the figures mean little")
-    build(npm=not options.only or bool({"node", "bun"} & set(options.only)))
+    build(npm=not options.only or any(name.startswith(("node", "bun")) for name in options.only))
     servers = chosen_servers(options)
     cookie = session_cookie() if any(server.logged_in for server in servers) else None
     results = Results()
     cores = Cores() if (os.cpu_count() or 1) > 1 else Cores(None, None)
-    timing = Timing(options.seconds, options.warmup)
+    timing = Timing(options.seconds, options.warmup, options.slow, options.slow_seconds)
     context = Context(cores, timing, cookie, lambda server: half_load(results, server))
     try:
         run(options, servers, context, results)

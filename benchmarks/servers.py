@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.paths import BUILD, BUN, C_SERVER, HERE, PYTHON, ROOT
 
-FANOUT, LATENCY, ECHO, CONNECT, IDLE = "fanout", "latency", "echo", "connect", "idle"
+FANOUT, DEFLATE, LATENCY, SLOW, ECHO, CONNECT, IDLE = "fanout", "deflate", "latency", "slow", "echo", "connect", "idle"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,8 @@ class Server:
     """Python packages without which it cannot run."""
     logged_in: bool = False
     """The handshake carries the cookie of a Django session."""
+    stats_path: str | None = None
+    """Where the server answers with antiphon's counters."""
     note: str = ""
 
     def missing(self) -> str | None:
@@ -49,13 +51,16 @@ def cells(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def uvicorn(app: str, *, ws: str) -> tuple[str, ...]:
+def uvicorn(app: str, *, ws: str, http: str = "httptools") -> tuple[str, ...]:
     """The command for a uvicorn with everything fast that it has."""
-    options = ["--loop", "uvloop", "--http", "httptools", "--ws", ws, "--log-level", "warning", "--no-access-log"]
+    options = ["--loop", "uvloop", "--http", http, "--ws", ws, "--log-level", "warning", "--no-access-log"]
     return (PYTHON, "-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--lifespan", "off", *options, app)
 
 
-OURS = "antiphon.server:WebSocketProtocol"
+OUR_PROTOCOLS = {"ws": "antiphon.server:WebSocketProtocol", "http": "antiphon.server:HTTPProtocol"}
+"""As `antiphon serve` chooses them."""
+NO_RATES = {"ANTIPHON_MESSAGE_RATE": "0", "ANTIPHON_BYTE_RATE": "0"}
+"""The one client that publishes sends more than the limits of one client's rate let through."""
 ANTIPHON_APP = "benchmarks.apps.antiphon_app:app"
 DJANGO_SITE = "benchmarks.apps.django_site.asgi:app"
 CHANNELS_NOTE = "in-memory layer with its capacity raised to 100,000; too slow for windows above 4"
@@ -66,21 +71,24 @@ def antiphon(name: str, label: str, *more_cells: str) -> Server:
     return Server(
         name=f"antiphon-{name}",
         label=f"antiphon, {label}",
-        command=uvicorn(ANTIPHON_APP, ws=OURS),
+        command=uvicorn(ANTIPHON_APP, **OUR_PROTOCOLS),
         path=f"/{name}",
+        env=NO_RATES,
+        stats_path="/stats",
         cells=cells(FANOUT, LATENCY, *more_cells),
         needs=("antiphon",),
     )
 
 
-def django_site(name: str, label: str, *, consumers: str, auth: str, ws: str) -> Server:
+def django_site(name: str, label: str, *, consumers: str, auth: str) -> Server:
     """The Django project with sessions and users; consumer and session stack come from `channels` or `antiphon`."""
+    ours = consumers == "antiphon"
     return Server(
         name=name,
         label=label,
-        command=uvicorn(DJANGO_SITE, ws=ws),
+        command=uvicorn(DJANGO_SITE, **(OUR_PROTOCOLS if ours else {"ws": "auto"})),
         path="/ws/bench/",
-        env={"BENCH_CONSUMERS": consumers, "BENCH_AUTH": auth},
+        env={"BENCH_CONSUMERS": consumers, "BENCH_AUTH": auth, **(NO_RATES if ours else {})},
         cells=cells(CONNECT, IDLE),
         needs=("channels", consumers),
         logged_in=True,
@@ -98,15 +106,22 @@ def c_server(mode: str, label: str) -> Server:
 SERVERS = (
     antiphon("handler", "handler per member", ECHO, CONNECT, IDLE),
     antiphon("shared", "`@shared` handler"),
-    antiphon("publish", "`publish`"),
+    antiphon("publish", "`publish`", DEFLATE, SLOW),
     c_server("tick", "C, one write per member per tick"),
     c_server("message", "C, one write per member per message"),
     Server(
         name="bun",
         label="Bun, native publish",
         command=(str(BUN), str(HERE / "peers" / "bun_server.js"), "{port}"),
-        cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
+        cells=cells(FANOUT, LATENCY, SLOW, ECHO, CONNECT, IDLE),
         note="`server.publish`, without compression",
+    ),
+    Server(
+        name="bun-deflate",
+        label="Bun, native publish with compression",
+        command=(str(BUN), str(HERE / "peers" / "bun_server.js"), "{port}", "deflate"),
+        cells=cells(DEFLATE),
+        note="`server.publish` with `compress`, `perMessageDeflate: true`",
     ),
     Server(
         name="node",
@@ -115,6 +130,22 @@ SERVERS = (
         cwd=BUILD,
         cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
         note="one `send` per member, without compression",
+    ),
+    Server(
+        name="node-deflate",
+        label="Node `ws` with compression",
+        command=("node", str(HERE / "peers" / "node_ws.js"), "{port}", "deflate"),
+        cwd=BUILD,
+        cells=cells(DEFLATE),
+        note="one `send` per member, `perMessageDeflate: true`",
+    ),
+    Server(
+        name="websockets",
+        label="`websockets`, `broadcast()`",
+        command=(PYTHON, "-m", "benchmarks.peers.websockets_app", "{port}"),
+        cells=cells(DEFLATE),
+        needs=("websockets", "uvloop"),
+        note="its asyncio server with its default compression, on uvloop",
     ),
     Server(
         name="aiohttp",
@@ -136,9 +167,10 @@ SERVERS = (
         name="starlette",
         label="Starlette on uvicorn",
         command=uvicorn("benchmarks.peers.starlette_app:app", ws="auto"),
-        cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
+        cells=cells(FANOUT, DEFLATE, LATENCY, ECHO, CONNECT, IDLE),
         needs=("starlette", "websockets"),
-        note="a connection manager by hand; uvloop, httptools, uvicorn's `--ws auto`",
+        note="a connection manager by hand; uvloop, httptools, uvicorn's `--ws auto`, its default compression "
+        "for those who ask for it",
     ),
     Server(
         name="channels-uvicorn",
@@ -174,20 +206,17 @@ SERVERS = (
         "antiphon in Django, session and user by antiphon's stack",
         consumers="antiphon",
         auth="antiphon",
-        ws=OURS,
     ),
     django_site(
         "antiphon-django-one-import",
         "antiphon in Django, session and user by Channels' stack",
         consumers="antiphon",
         auth="channels",
-        ws=OURS,
     ),
     django_site(
         "channels-django",
         "Channels in Django on uvicorn, session and user",
         consumers="channels",
         auth="channels",
-        ws="auto",
     ),
 )

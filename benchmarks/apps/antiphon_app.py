@@ -1,10 +1,17 @@
-"""antiphon without a framework: the three ways to speak to a group, and an echo, each on a path of its own."""
+"""antiphon without a framework: the three ways to speak to a group, and an echo, each on a path of its own.
+
+`/stats` answers with antiphon's counters, and with how often connections of `/publish` were closed with which code.
+"""
 
 from __future__ import annotations
 
-from antiphon import AsyncJsonWebsocketConsumer, publish, shared
+import json
+from collections import Counter
+
+from antiphon import AsyncJsonWebsocketConsumer, publish, shared, stats
 
 GROUP = "bench"
+close_codes = Counter()
 
 
 class Member(AsyncJsonWebsocketConsumer):
@@ -44,6 +51,9 @@ class Publish(Member):
     async def receive_json(self, content):
         await publish(GROUP, content)
 
+    async def disconnect(self, code):
+        close_codes[code] += 1
+
 
 class Echo(AsyncJsonWebsocketConsumer):
     """Every message goes back."""
@@ -64,3 +74,7 @@ async def app(scope, receive, send):
     """Routes by path."""
     if scope["type"] == "websocket":
         await routes[scope["path"]](scope, receive, send)
+    elif scope["type"] == "http":
+        body = json.dumps({**stats(), "close_codes": close_codes}).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": body})

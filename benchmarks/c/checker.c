@@ -5,61 +5,50 @@
 
 #include "frame.h"
 
-void write_digits(uint8_t *out, uint64_t number) {
-    for (int i = DIGITS - 1; i >= 0; i--, number /= 10) out[i] = (uint8_t)('0' + number % 10);
-}
+enum { ENVELOPE_MAX = 448 }; /* what a server may put around a message: its frame's header, and JSON of its own */
 
-bool find_number(const uint8_t *bytes, size_t length, size_t *at, uint64_t *number) {
-    size_t run = 0;
-    for (size_t i = 0; i <= length; i++) {
-        if (i < length && bytes[i] >= '0' && bytes[i] <= '9') {
-            run++;
-            continue;
-        }
-        if (run == DIGITS) {
-            *at = i - DIGITS;
-            *number = 0;
-            for (size_t k = *at; k < i; k++) *number = *number * 10 + (uint64_t)(bytes[k] - '0');
-            return true;
-        }
-        run = 0;
-    }
-    return false;
-}
-
-bool padding_follows(const uint8_t *bytes, size_t length, size_t at) {
-    size_t from = at + DIGITS, padding = sizeof PADDING - 1;
-    return from + padding <= length && memcmp(bytes + from, PADDING, padding) == 0;
-}
-
-void checker_init(struct checker *checker, uint32_t members, uint32_t in_flight) {
-    *checker = (struct checker){.n = members};
+void checker_init(struct checker *checker, uint32_t members, uint32_t in_flight, struct shape shape) {
+    size_t text_max = message_max(shape), frame_max = text_max + ENVELOPE_MAX;
+    *checker = (struct checker){.n = members, .shape = shape, .frame_max = frame_max};
     uint64_t size = 8;
     while (size < 2 * (uint64_t)in_flight) size *= 2;
     checker->ring_mask = size - 1;
     checker->ring = calloc(size, sizeof *checker->ring);
+    checker->frames = calloc(size, frame_max);
+    checker->texts = calloc(size, text_max);
+    checker->template = calloc(1, frame_max);
     checker->members = calloc(members, sizeof *checker->members);
-    if (!checker->ring || !checker->members) abort();
+    if (!checker->ring || !checker->frames || !checker->texts || !checker->template || !checker->members) abort();
+    for (uint64_t i = 0; i < size; i++) {
+        checker->ring[i].frame = checker->frames + i * frame_max;
+        checker->ring[i].text = checker->texts + i * text_max;
+    }
 }
 
 void checker_free(struct checker *checker) {
     free(checker->ring);
+    free(checker->frames);
+    free(checker->texts);
+    free(checker->template);
     free(checker->members);
 }
 
 static void expect(struct checker *checker, uint64_t number) {
     struct slot *slot = &checker->ring[number & checker->ring_mask];
-    memcpy(slot->expected, checker->template, checker->frame_length);
-    write_digits(slot->expected + checker->digits_at, number);
+    memcpy(slot->frame, checker->template, checker->template_length);
+    write_digits(slot->frame + checker->digits_at, number);
+    slot->frame_length = (uint32_t)checker->template_length;
 }
 
-uint64_t checker_publish(struct checker *checker, uint64_t now_ns) {
+struct slot *checker_publish(struct checker *checker, uint64_t now_ns) {
     uint64_t number = ++checker->sent;
     struct slot *slot = &checker->ring[number & checker->ring_mask];
     slot->sent_ns = now_ns;
     slot->arrived = 0;
-    if (checker->frame_length) expect(checker, number);
-    return number;
+    slot->frame_length = 0;
+    slot->text_length = (uint32_t)message_write(slot->text, checker->shape, number);
+    if (checker->template_length) expect(checker, number);
+    return slot;
 }
 
 static inline void arrived(struct checker *checker, uint64_t number) {
@@ -69,14 +58,13 @@ static inline void arrived(struct checker *checker, uint64_t number) {
     if (checker->on_complete) checker->on_complete(checker->context, slot);
 }
 
-/* The first frame that carries a number shows what this server's frames look like. */
+/* The first frame of a short message shows what this server's frames look like. */
 static void learn(struct checker *checker, const uint8_t *bytes, size_t total, size_t digits_at) {
-    if (checker->frame_length || total > EXPECTED_MAX) return;
+    if (checker->template_length || total > checker->frame_max) return;
     memcpy(checker->template, bytes, total);
-    checker->frame_length = total;
+    checker->template_length = total;
     checker->digits_at = digits_at;
-    uint64_t ring = checker->ring_mask + 1;
-    for (uint64_t k = checker->sent > ring ? checker->sent - ring + 1 : 1; k <= checker->sent; k++) expect(checker, k);
+    for (uint64_t k = checker->completed + 1; k <= checker->sent; k++) expect(checker, k);
 }
 
 static void count_number(struct checker *checker, struct member *member, uint64_t number) {
@@ -111,25 +99,70 @@ static void count_number(struct checker *checker, struct member *member, uint64_
     }
 }
 
-static void check_frame(struct checker *checker, struct member *member, const uint8_t *bytes, struct frame *frame) {
-    size_t at;
-    uint64_t number;
-    if (!find_number(frame->payload, frame->length, &at, &number)) {
-        checker->tally.unexpected += checker->sent > 0; /* before the first message it is a greeting */
+static bool keeps_context(const struct checker *checker, uint32_t index) {
+    return checker->inflation && checker->inflation->kept[index];
+}
+
+/* True if the place of the number is still its own. */
+static bool is_in_flight(const struct checker *checker, uint64_t number) {
+    return number && number <= checker->sent && checker->sent - number <= checker->ring_mask;
+}
+
+/* True if `text` with `number` at `at` is what was published. */
+static bool is_published(const struct checker *checker, const uint8_t *text, size_t length, size_t at, uint64_t number) {
+    if (is_in_flight(checker, number)) {
+        const struct slot *slot = &checker->ring[number & checker->ring_mask];
+        return message_follows(text, length, at, slot->text, slot->text_length);
+    }
+    static uint8_t published[MESSAGE_MAX];
+    return message_follows(text, length, at, published, message_write(published, checker->shape, number));
+}
+
+/* Remembers a frame that was found right, if it would be right for any other member. */
+static void remember(struct checker *checker, uint32_t index, const uint8_t *bytes, const struct frame *frame,
+                     size_t at, uint64_t number) {
+    if (!checker->shape.records) {
+        if (!frame->compressed) learn(checker, bytes, frame->total, (size_t)(frame->payload - bytes) + at);
         return;
     }
-    if (!padding_follows(frame->payload, frame->length, at)) checker->tally.altered++;
-    learn(checker, bytes, frame->total, (size_t)(frame->payload - bytes) + at);
-    count_number(checker, member, number);
+    if (keeps_context(checker, index) || frame->total > checker->frame_max || !is_in_flight(checker, number)) return;
+    struct slot *slot = &checker->ring[number & checker->ring_mask];
+    if (slot->frame_length) return;
+    memcpy(slot->frame, bytes, frame->total);
+    slot->frame_length = (uint32_t)frame->total;
+}
+
+/* False if the frame is compressed and can't be read. */
+static bool check_frame(struct checker *checker, uint32_t index, const uint8_t *bytes, const struct frame *frame) {
+    const uint8_t *text = frame->payload;
+    long length = (long)frame->length;
+    size_t at;
+    uint64_t number;
+    if (frame->compressed) {
+        length = inflation_run(checker->inflation, index, frame->payload, frame->length);
+        if (length < 0) return false;
+        text = checker->inflation->text;
+    }
+    if (!find_number(text, (size_t)length, &at, &number)) {
+        checker->tally.unexpected += checker->sent > 0; /* before the first message it is a greeting */
+        return true;
+    }
+    if (is_published(checker, text, (size_t)length, at, number)) remember(checker, index, bytes, frame, at, number);
+    else checker->tally.altered++;
+    checker->frame_bytes += number ? frame->total : 0;
+    count_number(checker, &checker->members[index], number);
+    return true;
 }
 
 /* Whole frames that are, byte for byte, what this member must see next: nearly all there ever is. */
 static inline const uint8_t *take_expected(
     struct checker *checker, struct member *member, const uint8_t *p, const uint8_t *end) {
-    size_t length = checker->frame_length;
+    const uint8_t *begin = p;
     uint64_t last = member->last, taken = 0;
-    while ((size_t)(end - p) >= length && last < checker->sent &&
-           memcmp(p, checker->ring[(last + 1) & checker->ring_mask].expected, length) == 0) {
+    while (last < checker->sent) {
+        const struct slot *slot = &checker->ring[(last + 1) & checker->ring_mask];
+        size_t length = slot->frame_length;
+        if (!length || (size_t)(end - p) < length || memcmp(p, slot->frame, length) != 0) break;
         arrived(checker, ++last);
         p += length;
         taken++;
@@ -137,23 +170,24 @@ static inline const uint8_t *take_expected(
     member->last = last;
     member->missing = taken > 63 ? 0 : member->missing << taken;
     checker->tally.deliveries += taken;
+    checker->frame_bytes += (uint64_t)(p - begin);
     return p;
 }
 
 enum check_result checker_feed(
     struct checker *checker, uint32_t index, const uint8_t *bytes, size_t length, size_t *used) {
-    struct member *member = &checker->members[index];
     const uint8_t *p = bytes, *end = bytes + length;
+    uint8_t extended = checker->inflation ? RSV1 : 0;
     for (;;) {
-        if (checker->frame_length) p = take_expected(checker, member, p, end);
+        p = take_expected(checker, &checker->members[index], p, end);
         *used = (size_t)(p - bytes);
         struct frame frame;
-        enum frame_result result = frame_parse(p, (size_t)(end - p), &frame);
+        enum frame_result result = frame_parse_extended(p, (size_t)(end - p), extended, &frame);
         if (result == FRAME_PARTIAL) return CHECK_WAITS;
         if (result == FRAME_BROKEN || frame.masked) return CHECK_BROKEN;
         if (frame.opcode >= 8) return CHECK_CONTROL;
         if (!frame.fin || frame.opcode == OP_CONTINUATION) return CHECK_BROKEN; /* none of the servers fragments */
-        check_frame(checker, member, p, &frame);
+        if (!check_frame(checker, index, p, &frame)) return CHECK_BROKEN;
         p += frame.total;
     }
 }

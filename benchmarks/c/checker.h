@@ -7,6 +7,11 @@
  *   altered     a frame carries a number but not the text that was published with it
  *   unexpected  a data frame without any number, or with one that was never published
  *
+ * Every frame is checked in full, but it is read only where it must be. What a short message's frame looks like is learnt
+ * from the probe; of messages with records, the first frame that was read and found right is remembered, and those of
+ * other members that are the same, byte for byte, are right as well. That holds for compressed ones, too, unless the
+ * server keeps its context: then each frame means something on its own connection only, and each is inflated.
+ *
  * It knows nothing of sockets, so that `load selftest` can show that it fails when it should.
  */
 #ifndef CHECKER_H
@@ -16,8 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DIGITS = 12, EXPECTED_MAX = 512 };
-#define PADDING " padding-padding-padding"
+#include "inflate.h"
+#include "message.h"
 
 struct tally {
     uint64_t deliveries, lost, reordered, duplicates, altered, unexpected;
@@ -33,19 +38,26 @@ struct member {
 struct slot {
     uint64_t sent_ns;
     uint32_t arrived; /* members that have passed this number */
-    uint8_t expected[EXPECTED_MAX];
+    uint32_t frame_length, text_length;
+    uint8_t *frame; /* what members must see, if it is known: frame_length is 0 until then */
+    uint8_t *text;  /* what was published */
 };
 
 struct checker {
     uint32_t n;
+    struct shape shape;
     struct member *members;
     uint32_t joined;
     struct slot *ring; /* message s lives in ring[s & ring_mask] while it is in flight */
     uint64_t ring_mask;
+    uint8_t *frames, *texts; /* what the slots point to */
     uint64_t sent, completed; /* numbers 1 … sent are published, `completed` of them have reached everyone */
-    size_t frame_length;      /* of the server's frame, learnt from the probe; 0: not known yet */
-    size_t digits_at;         /* offset of the number in that frame */
-    uint8_t template[EXPECTED_MAX];
+    size_t frame_max;
+    size_t template_length; /* of the server's frame around a short message, learnt from the probe; 0: not known yet */
+    size_t digits_at;       /* offset of the number in that frame */
+    uint8_t *template;
+    struct inflation *inflation; /* NULL: nobody compresses */
+    uint64_t frame_bytes;        /* of all frames that were delivered */
     struct tally tally;
     void (*on_complete)(void *context, struct slot *slot);
     void *context;
@@ -53,11 +65,11 @@ struct checker {
 
 enum check_result { CHECK_WAITS, CHECK_CONTROL, CHECK_BROKEN };
 
-void checker_init(struct checker *checker, uint32_t members, uint32_t in_flight);
+void checker_init(struct checker *checker, uint32_t members, uint32_t in_flight, struct shape shape);
 void checker_free(struct checker *checker);
 
-/* Announces that message `checker->sent + 1` is published at `now_ns`; returns its number. */
-uint64_t checker_publish(struct checker *checker, uint64_t now_ns);
+/* Announces that message `checker->sent + 1` is published at `now_ns`; returns its place, with the text to publish. */
+struct slot *checker_publish(struct checker *checker, uint64_t now_ns);
 
 /* Takes the frames of one member out of `bytes`. Stops at a cut frame (CHECK_WAITS) or in front of a control frame
  * (CHECK_CONTROL); `*used` says how far it came. */
@@ -66,13 +78,5 @@ enum check_result checker_feed(
 
 /* Counts everything that is still under way as lost. */
 void checker_give_up(struct checker *checker);
-
-void write_digits(uint8_t *out, uint64_t number);
-
-/* Finds the first run of exactly DIGITS digits. */
-bool find_number(const uint8_t *bytes, size_t length, size_t *at, uint64_t *number);
-
-/* True if PADDING stands behind the number at `at`. */
-bool padding_follows(const uint8_t *bytes, size_t length, size_t at);
 
 #endif

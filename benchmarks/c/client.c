@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "frame.h"
+#include "message.h"
 
 void fail(const char *format, ...) {
     va_list arguments;
@@ -37,6 +39,13 @@ double cpu_seconds(void) {
     getrusage(RUSAGE_SELF, &usage);
     return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+enum input input(void) {
+    struct pollfd stdin_ = {.fd = STDIN_FILENO, .events = POLLIN};
+    char bytes[64];
+    if (poll(&stdin_, 1, 0) <= 0) return INPUT_NONE;
+    return read(STDIN_FILENO, bytes, sizeof bytes) > 0 ? INPUT_LINE : INPUT_END;
 }
 
 static uint64_t next_random(struct client *client) {
@@ -100,8 +109,8 @@ static void flush_unsent(struct conn *conn) {
 }
 
 void client_send(struct client *client, struct conn *conn, uint8_t opcode, const uint8_t *payload, size_t length) {
-    uint8_t frame[FRAME_HEADER_MAX + 1024];
-    if (length > 1024) fail("message too long");
+    uint8_t frame[FRAME_HEADER_MAX + MESSAGE_MAX];
+    if (length > MESSAGE_MAX) fail("message too long");
     client_write(conn, frame, client_frame(client, frame, opcode, payload, length));
 }
 
@@ -136,8 +145,10 @@ static void send_request(struct client *client, struct conn *conn) {
     int length = snprintf(
         request, sizeof request,
         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s%s%s%s%s%s\r\n",
-        client->path, client->port, key, client->origin ? "Origin: " : "", client->origin ? client->origin : "",
+        "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s%s%s%s%s%s%s\r\n",
+        client->path, client->port, key,
+        client->deflate ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "",
+        client->origin ? "Origin: " : "", client->origin ? client->origin : "",
         client->origin ? "\r\n" : "", client->cookie ? "Cookie: " : "", client->cookie ? client->cookie : "",
         client->cookie ? "\r\n" : "");
     if (length >= (int)sizeof request) fail("request too long");
@@ -146,9 +157,13 @@ static void send_request(struct client *client, struct conn *conn) {
 }
 
 void client_connect(struct client *client, struct conn *conn) {
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1, segment = 1448, buffer = 8192, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) fail("socket: %s", strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (client->last_is_remote && conn->index == client->n - 1) {
+        setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+    }
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(client->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     *conn = (struct conn){.fd = fd, .index = conn->index, .state = CONN_CONNECTING, .started_ns = now_ns()};
@@ -168,14 +183,27 @@ void client_open_all(struct client *client, uint32_t concurrency) {
     }
 }
 
+/* What the server said to the offer of permessage-deflate (RFC 7692 §7.1); it has to accept it. */
+static void take_extensions(struct conn *conn, const uint8_t *headers, size_t length) {
+    char text[4096];
+    if (length >= sizeof text) fail("the answer to the handshake is too long");
+    memcpy(text, headers, length);
+    text[length] = 0;
+    char *value = strcasestr(text, "\r\nSec-WebSocket-Extensions:");
+    if (value) *strstr(value + 2, "\r\n") = 0;
+    if (!value || !strstr(value, "permessage-deflate")) fail("the server does not compress: it declined permessage-deflate");
+    conn->keeps_context = !strstr(value, "server_no_context_takeover");
+}
+
 /* Reads the answer to the handshake; returns how many bytes it takes, 0 if it is not all there. */
-static size_t take_response(struct conn *conn, const uint8_t *bytes, size_t length) {
+static size_t take_response(const struct client *client, struct conn *conn, const uint8_t *bytes, size_t length) {
     const uint8_t *end = memmem(bytes, length, "\r\n\r\n", 4);
     if (!end) return 0;
     size_t used = (size_t)(end - bytes) + 4;
     if (length < 12 || memcmp(bytes, "HTTP/1.1 101", 12) != 0)
         fail("the handshake was refused: %.*s", (int)(length < 60 ? length : 60), (const char *)bytes);
     if (!memmem(bytes, used, conn->accept, WS_ACCEPT_LENGTH)) fail("the handshake has a wrong Sec-WebSocket-Accept");
+    if (client->deflate) take_extensions(conn, bytes, used);
     return used;
 }
 
@@ -184,7 +212,7 @@ static size_t take_response(struct conn *conn, const uint8_t *bytes, size_t leng
 static void take_bytes(struct client *client, struct conn *conn, const uint8_t *bytes, size_t length) {
     size_t used = 0;
     if (conn->state == CONN_CONNECTING) {
-        used = take_response(conn, bytes, length);
+        used = take_response(client, conn, bytes, length);
         if (used) {
             conn->state = CONN_OPEN;
             client->open++;

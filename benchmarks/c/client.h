@@ -11,7 +11,7 @@
 
 #include "accept.h"
 
-enum { CARRY_MAX = 4096, READ_SIZE = 1 << 16 };
+enum { CARRY_MAX = 1 << 14, READ_SIZE = 1 << 16 };
 
 enum conn_state { CONN_UNUSED, CONN_CONNECTING, CONN_OPEN, CONN_CLOSING };
 
@@ -21,6 +21,7 @@ struct conn {
     enum conn_state state;
     bool close_received;
     bool ready; /* the socket is connected and the request was sent */
+    bool keeps_context; /* the server compresses, and does not begin anew with each message */
     uint32_t carried;
     uint8_t *carry; /* the cut frame at the end of the last read; allocated when first needed */
     char accept[WS_ACCEPT_LENGTH + 1];
@@ -43,6 +44,8 @@ struct client {
     int epoll;
     uint16_t port;
     const char *path, *cookie, *origin;
+    bool deflate;        /* offer permessage-deflate as browsers do, and insist on it */
+    bool last_is_remote; /* the last one has small segments and a small buffer: the kernel holds less for it */
     const struct mode *mode;
     void *context;
     struct conn *conns;
@@ -51,6 +54,10 @@ struct client {
     uint64_t random;
     uint8_t *buffer; /* CARRY_MAX + READ_SIZE */
 };
+
+/* What whoever started this program says on stdin: go on (a line), or that it is over (its end). */
+enum input { INPUT_NONE, INPUT_LINE, INPUT_END };
+enum input input(void);
 
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 uint64_t now_ns(void);

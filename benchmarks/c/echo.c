@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checker.h"
 #include "frame.h"
 #include "histogram.h"
 #include "load.h"
+#include "message.h"
 
 struct waiting {
     uint64_t number, sent_ns;
@@ -25,7 +25,7 @@ static void send_next(struct client *client, struct conn *conn) {
     uint8_t message[MESSAGE_MAX];
     waiting->number = ++echo->next;
     waiting->sent_ns = now_ns();
-    client_send(client, conn, OP_TEXT, message, write_message(message, waiting->number));
+    client_send(client, conn, OP_TEXT, message, message_write(message, (struct shape){0}, waiting->number));
 }
 
 static void opened(struct client *client, struct conn *conn) { (void)client, (void)conn; }
@@ -36,8 +36,10 @@ static void take_echo(struct client *client, struct conn *conn, const struct fra
     size_t at;
     uint64_t number;
     if (!waiting->number) return; /* a greeting */
+    uint8_t sent[MESSAGE_MAX];
     if (frame->opcode != OP_TEXT || !frame->fin || !find_number(frame->payload, frame->length, &at, &number) ||
-        number != waiting->number || !padding_follows(frame->payload, frame->length, at)) {
+        number != waiting->number ||
+        !message_follows(frame->payload, frame->length, at, sent, message_write(sent, (struct shape){0}, number))) {
         echo->altered++;
         return;
     }

@@ -9,10 +9,12 @@
 
 enum { OP_CONTINUATION = 0, OP_TEXT = 1, OP_BINARY = 2, OP_CLOSE = 8, OP_PING = 9, OP_PONG = 10 };
 enum { FRAME_HEADER_MAX = 14 };
+enum { RSV1 = 0x40, RESERVED = 0x70 };
 
 struct frame {
     uint8_t opcode;
     bool fin, masked;
+    bool compressed; /* RSV1, where permessage-deflate was negotiated (RFC 7692 §7.2.3.1) */
     uint8_t mask[4];
     const uint8_t *payload;
     size_t length; /* of the payload */
@@ -21,11 +23,14 @@ struct frame {
 
 enum frame_result { FRAME_PARTIAL, FRAME_WHOLE, FRAME_BROKEN };
 
-static inline enum frame_result frame_parse(const uint8_t *p, size_t available, struct frame *out) {
+/* `extended` has the reserved bits that an extension gave a meaning; others break the protocol. */
+static inline enum frame_result frame_parse_extended(
+    const uint8_t *p, size_t available, uint8_t extended, struct frame *out) {
     if (available < 2) return FRAME_PARTIAL;
-    if (p[0] & 0x70) return FRAME_BROKEN; /* reserved bits: no extension was negotiated */
-    out->fin = p[0] >> 7;
     out->opcode = p[0] & 15;
+    if (p[0] & RESERVED & ~(out->opcode < 8 ? extended : 0)) return FRAME_BROKEN; /* a control frame has none */
+    out->fin = p[0] >> 7;
+    out->compressed = p[0] & RSV1;
     out->masked = p[1] >> 7;
     size_t header = 2;
     uint64_t length = p[1] & 127;
@@ -47,6 +52,10 @@ static inline enum frame_result frame_parse(const uint8_t *p, size_t available, 
     out->length = (size_t)length;
     out->total = header + (size_t)length;
     return FRAME_WHOLE;
+}
+
+static inline enum frame_result frame_parse(const uint8_t *p, size_t available, struct frame *out) {
+    return frame_parse_extended(p, available, 0, out);
 }
 
 /* Writes a header with FIN set; `mask` is NULL for a server's frame. Returns its length. */

@@ -1,7 +1,5 @@
 /* idle: opens N connections, says READY, and holds them (answering pings) until stdin ends or the time is over. */
-#include <poll.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "frame.h"
 #include "load.h"
@@ -22,13 +20,6 @@ static size_t frames(struct client *client, struct conn *conn, const uint8_t *by
 
 static const struct mode idle_mode = {.opened = opened, .frames = frames};
 
-/* True once the other end of stdin is closed. */
-static bool stdin_ended(void) {
-    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    char bytes[64];
-    return poll(&input, 1, 0) > 0 && read(STDIN_FILENO, bytes, sizeof bytes) <= 0;
-}
-
 int mode_idle(const struct options *o) {
     struct client client = {
         .port = o->port, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &idle_mode};
@@ -37,6 +28,6 @@ int mode_idle(const struct options *o) {
     printf("READY\n");
     fflush(stdout);
     uint64_t until = now_ns() + (uint64_t)(o->seconds * 1e9);
-    while (now_ns() < until && !stdin_ended()) client_round(&client, 100);
+    while (now_ns() < until && input() != INPUT_END) client_round(&client, 100);
     return 0;
 }

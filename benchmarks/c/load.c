@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checker.h"
 
 static const char usage[] =
     "usage: load fanout  --port P [--path /ws] --n N --window W [--rate R] --seconds S --warmup S\n"
@@ -15,15 +14,12 @@ static const char usage[] =
     "       load idle    --port P [--path /ws] --n N --seconds S\n"
     "       load selftest\n"
     "Also: --cookie TEXT, --origin TEXT for the handshake; --stall S: give up when nothing arrives for so long (10).\n"
-    "--rate R publishes R messages a second, whatever the server does, instead of keeping W in flight.\n";
-
-size_t write_message(uint8_t *out, uint64_t number) {
-    static const char head[] = "{\"type\":\"message\",\"content\":\"", tail[] = PADDING "\"}";
-    memcpy(out, head, sizeof head - 1);
-    write_digits(out + sizeof head - 1, number);
-    memcpy(out + sizeof head - 1 + DIGITS, tail, sizeof tail - 1);
-    return sizeof head - 1 + DIGITS + sizeof tail - 1;
-}
+    "fanout --rate R publishes R messages a second, whatever the server does, instead of keeping W in flight.\n"
+    "fanout --size B: messages of B bytes at least; --records: of about B bytes, with a list of records in them.\n"
+    "fanout --messages M: publish no more than so many.\n"
+    "fanout --deflate: offer permessage-deflate, insist on it, and read what comes.\n"
+    "fanout --slow: the last member stops reading before the first message, and reads on after the last.\n"
+    "fanout --hold: say READY when all are members, go on with a line on stdin, and stay until stdin ends.\n";
 
 static uint32_t positive(const char *text) {
     char *end;
@@ -44,7 +40,8 @@ static struct options parse(int argc, char **argv) {
         {"port", 1, 0, 'p'},   {"path", 1, 0, 'P'},  {"n", 1, 0, 'n'},       {"window", 1, 0, 'w'},
         {"count", 1, 0, 'c'},  {"rate", 1, 0, 'r'},  {"seconds", 1, 0, 's'}, {"warmup", 1, 0, 'u'},
         {"cookie", 1, 0, 'k'}, {"stall", 1, 0, 'x'}, {"origin", 1, 0, 'o'},  {"concurrency", 1, 0, 'C'},
-        {0, 0, 0, 0}};
+        {"size", 1, 0, 'b'},   {"records", 0, 0, 'R'}, {"messages", 1, 0, 'm'}, {"deflate", 0, 0, 'd'},
+        {"slow", 0, 0, 'S'},   {"hold", 0, 0, 'H'},  {0, 0, 0, 0}};
     struct options o = {.path = "/ws", .n = 100, .window = 1, .count = 1000, .concurrency = 16, .seconds = 3,
                         .warmup = 0.5, .stall = 10};
     int option;
@@ -59,11 +56,19 @@ static struct options parse(int argc, char **argv) {
         case 's': o.seconds = seconds(optarg); break;
         case 'u': o.warmup = seconds(optarg); break;
         case 'x': o.stall = seconds(optarg); break;
+        case 'b': o.shape.size = positive(optarg); break;
+        case 'R': o.shape.records = true; break;
+        case 'm': o.messages = positive(optarg); break;
+        case 'd': o.deflate = true; break;
+        case 'S': o.slow = true; break;
+        case 'H': o.hold = true; break;
         case 'k': o.cookie = optarg; break;
         case 'o': o.origin = optarg; break;
         default: fputs(usage, stderr); exit(2);
         }
     if (o.window > 64) fail("--window: the checker remembers 64 numbers back");
+    if (o.shape.size > SIZE_MAX_BYTES) fail("--size: at most %d bytes", SIZE_MAX_BYTES);
+    if (o.slow && (o.n < 2 || o.deflate)) fail("--slow: needs a second member, and does not read compressed messages");
     return o;
 }
 

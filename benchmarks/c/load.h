@@ -3,11 +3,15 @@
 #define LOAD_H
 
 #include "client.h"
+#include "message.h"
 
 struct options {
     uint16_t port;
     const char *path, *cookie, *origin;
     uint32_t n, window, count, concurrency;
+    uint64_t messages; /* publish no more than so many; 0: no limit */
+    struct shape shape;
+    bool deflate, slow, hold;
     double seconds, warmup, rate, stall;
 };
 
@@ -17,9 +21,5 @@ int mode_echo(const struct options *options);
 int mode_connect(const struct options *options);
 int mode_idle(const struct options *options);
 int mode_selftest(void);
-
-enum { MESSAGE_MAX = 128 };
-/* {"type":"message","content":"000000000123 padding-padding-padding"}; returns the length. */
-size_t write_message(uint8_t *out, uint64_t number);
 
 #endif

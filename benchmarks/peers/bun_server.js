@@ -1,4 +1,5 @@
-// Bun's native publish: `ws.subscribe` and `server.publish`. Usage: bun bun_server.js PORT
+// Bun's native publish: `ws.subscribe` and `server.publish`. Usage: bun bun_server.js PORT [deflate]
+const compress = process.argv[3] === "deflate";
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: Number(process.argv[2]),
@@ -7,14 +8,14 @@ const server = Bun.serve({
     return new Response("WebSocket only", { status: 426 });
   },
   websocket: {
-    perMessageDeflate: false,
+    perMessageDeflate: compress,
     idleTimeout: 960,
     open(socket) {
       if (!socket.data.echo) socket.subscribe("bench");
     },
     message(socket, message) {
       if (socket.data.echo) socket.send(message);
-      else server.publish("bench", message);
+      else server.publish("bench", message, compress);
     },
   },
 });

@@ -1,8 +1,10 @@
-// Node's `ws`, broadcasting as in its README: one send per member. Usage: node node_ws.js PORT
+// Node's `ws`, broadcasting as in its README: one send per member. Usage: node node_ws.js PORT [deflate]
 const { createRequire } = require("node:module");
 const { WebSocketServer, WebSocket } = createRequire(process.cwd() + "/")("ws"); // run in the folder with node_modules
 
-const server = new WebSocketServer({ host: "127.0.0.1", port: Number(process.argv[2]), backlog: 2048 });
+const [port, deflate] = process.argv.slice(2);
+const perMessageDeflate = deflate === "deflate"; // with its defaults
+const server = new WebSocketServer({ host: "127.0.0.1", port: Number(port), backlog: 2048, perMessageDeflate });
 const members = new Set();
 
 server.on("connection", (socket, request) => {
