@@ -1,0 +1,1 @@
+"""What is served to the test suite: echoes."""
