@@ -55,6 +55,8 @@ def negotiate(offers: bytes) -> Agreement | None:
             agreed, extension = _factory.process_request_params(parameters, [])
         except NegotiationError:
             continue  # another offer of the same extension may do
+        if extension.local_max_window_bits == 8:
+            continue  # zlib can't; older versions of the library agree to it all the same
         header = build_extension([(name, agreed)]).encode()
         return Agreement(header, extension.local_max_window_bits, extension.remote_max_window_bits)
     return None

@@ -116,7 +116,7 @@ _SEQUENCE = {
 
 #: What a turn holds: frames, and bytes of payload after decompression (and one frame more).
 FRAMES_PER_TURN = 256
-BYTES_PER_TURN = 512 * 1024
+BYTES_PER_TURN = 128 * 1024
 
 _FINAL_TEXT = 0x80 | TEXT
 _NOT_UTF8 = codes.default_reason(codes.INVALID_DATA)
