@@ -842,7 +842,7 @@ def test_a_turn_is_so_many_bytes_and_one_frame_more(frame: bytes, at_once: bool)
     reader = DEFLATE.reader(recorder := Recorder())
     pieces = [frame * 250] if at_once else [frame] * 250
     used_up = [reader.feed(piece) for piece in pieces]
-    assert BYTES_PER_TURN <= 5000 * len(recorder.events) <= BYTES_PER_TURN + 5000
+    assert BYTES_PER_TURN - 5000 < 5000 * len(recorder.events) <= BYTES_PER_TURN + 5000
     assert used_up == [True] if at_once else used_up == sorted(used_up)
     feed(reader, b"")
     assert len(recorder.events) == 250
@@ -986,7 +986,7 @@ ENDED = BFINAL.compress(b"Hello") + BFINAL.flush(zlib.Z_FINISH)
         (client_frame(BINARY), client_frame(CONTINUATION) * 10, 100),
         (client_frame(TEXT), client_frame(CONTINUATION, b"\0") + client_frame(FIN | PING), 500),
         (client_frame(RSV1 | BINARY), client_frame(CONTINUATION, b"\0\0\0\xff\xff") * 10, 100),
-        (client_frame(RSV1 | BINARY, ENDED), client_frame(CONTINUATION, b"\0" * 100) * 10, 200),
+        (client_frame(RSV1 | BINARY, ENDED), client_frame(CONTINUATION) * 10, 200),
     ],
     ids=[
         "small messages",

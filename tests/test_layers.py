@@ -44,6 +44,7 @@ LAYERS = {
     "antiphon.group": RUNTIME,
     "antiphon.hub": RUNTIME,
     "antiphon.connection": RUNTIME,
+    "antiphon.admission": RUNTIME,
     "antiphon.transport": RUNTIME,
     "antiphon": APPLICATION,
     "antiphon.app": APPLICATION,

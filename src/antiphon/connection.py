@@ -7,7 +7,6 @@ Laws:
 - ``disconnect`` runs once for each connection that was accepted, however it ended, and its memberships are gone before;
 - after ``close()`` nothing is accepted, joined or sent; each such call is counted and the log says so once;
 - messages that arrived before the client left are handled before ``disconnect`` runs;
-- ``connect()`` decides within ``handshake_timeout``, or the client is refused and ``connect()`` cancelled;
 - a client that is over its rates is told and closed, and nothing more of it reaches the consumer;
 - bad input costs an error frame, an exception in the application this connection (1011), and nobody else anything.
 """
@@ -16,14 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from antiphon import codes
+from antiphon.admission import Admission
 from antiphon.config import Config
-from antiphon.deadline import Deadline
-from antiphon.exceptions import AcceptConnection, ClientError, DenyConnection, NotAccepted, StopConsumer, UsageError
+from antiphon.exceptions import ClientError, NotAccepted, StopConsumer, UsageError, is_kind
 from antiphon.fanout import NO_DESCRIPTOR
 from antiphon.formats import Chunk, Format
 from antiphon.hub import Hub
@@ -31,7 +29,6 @@ from antiphon.lifecycle import Happening, State, next_state
 from antiphon.limits import Meter
 from antiphon.logs import shown
 from antiphon.mailbox import Mailbox
-from antiphon.names import check_group_name
 from antiphon.types import Scope, Turn
 from antiphon.wire import plain
 
@@ -66,10 +63,10 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_admission",
         "_close_code",
         "_config",
         "_consumer",
-        "_deadline",
         "_done",
         "_erred",
         "_hub",
@@ -120,7 +117,7 @@ class Connection:
         self._scope = scope
         self._transport = transport
         self._close_code = codes.ABNORMAL
-        self._deadline: Deadline | None = None
+        self._admission: Admission | None = None
         self._done: asyncio.Future[None] | None = None
         self._metered = config.message_rate > 0 or config.byte_rate > 0
         self._meter: Meter | None = None
@@ -139,7 +136,10 @@ class Connection:
         """Serve the client until the connection is over."""
         self._hub.add(self)
         try:
-            await self._connect()
+            admission = self._admission = Admission(self, self._consumer, self._hub, self._config.handshake_timeout)
+            await admission.run()
+            if self.state is State.CONNECTING:
+                self._transport.listen()
             await self.mailbox.serve()
         except asyncio.CancelledError:
             self.end(codes.SERVICE_RESTART)
@@ -159,7 +159,7 @@ class Connection:
             if self.state is State.OPEN:
                 raise UsageError(f"{self}: accept() was called twice")
             return
-        self._cancel_deadline()
+        self._decided()
         try:
             await self._transport.accept(subprotocol, headers)
         except OSError:  # the client left before it was accepted (ASGI spec 2.4: send raises OSError)
@@ -175,8 +175,7 @@ class Connection:
         """Close the connection, or refuse it if it was not accepted; the second time does nothing."""
         code = codes.check_close_code(codes.NORMAL if code is None else code)
         if self.state is State.CONNECTING:
-            self._refuse()
-            await self._transport.refuse(403)
+            await self.refuse_now(403)
         else:
             self.end(code, reason)
 
@@ -222,47 +221,9 @@ class Connection:
         if self.state not in (State.CLOSED, State.REFUSED):
             await asyncio.shield(self._done)
 
-    async def _connect(self) -> None:
-        """Let the consumer decide, or not decide yet."""
-        deadline = self._deadline = Deadline(self._config.handshake_timeout, self._handshake_timed_out)
-        with deadline:
-            await self._decide()
-        if self.state is State.CONNECTING:
-            self._transport.listen()
-
-    async def _decide(self) -> None:
-        consumer = self._consumer
-        try:
-            for group in consumer.groups or ():
-                await self._hub.join(check_group_name(group), self)
-            await consumer.connect()
-        except asyncio.CancelledError as error:
-            if asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                raise
-            await self._connect_raised(error)  # something that it waited for was cancelled, not the connection's task
-        except Exception as error:
-            await self._connect_raised(error)
-
-    async def _connect_raised(self, error: BaseException) -> None:
-        """Take what ``connect()`` raised as its decision."""
-        undecided = self.state is State.CONNECTING
-        if _is(error, AcceptConnection):
-            if undecided:
-                await self.accept(None, ())
-        elif _is(error, DenyConnection) or (undecided and _is(error, StopConsumer)):
-            await self.close(None, None)
-        elif undecided and isinstance(error, ClientError):
-            logger.info("%s: refused by connect(), %s", self, error)
-            await self.close(None, None)
-        else:
-            self.turn_failed(_connect, error)
-            if undecided:
-                self._refuse()
-                await self._transport.refuse(500)
-
     async def _finish(self) -> None:
         """Leave everything; run ``disconnect`` if the connection was accepted."""
-        self._cancel_deadline()
+        self._decided()
         self._hub.remove(self)
         try:
             if self.state is State.CLOSING:
@@ -270,7 +231,7 @@ class Connection:
                 try:
                     await self._consumer.disconnect(self._close_code)
                 except Exception as error:
-                    if not _is(error, StopConsumer):
+                    if not is_kind(error, StopConsumer):
                         self._hub.counters.handler_errors += 1
                         self._log_failure("disconnect", error)
             elif self.state is State.REFUSED:
@@ -287,22 +248,16 @@ class Connection:
             self.state = following
         return following
 
-    def _handshake_timed_out(self) -> None:
-        """Refuse the connection; the deadline then cancels a ``connect()`` that still runs."""
-        hangs = self._deadline is not None and self._deadline.within
-        self._hub.counters.handshakes_timed_out += 1
-        if not hangs:
-            self._hub.counters.usage_errors += 1
-        logger.error(
-            "%s: connect() %s handshake_timeout (%g s); %s",
-            self,
-            "took longer than" if hangs else "neither accepted nor closed the connection within",
-            self._config.handshake_timeout,
-            "it is cancelled, and the client not let in" if hangs else "refused",
-        )
+    async def refuse_now(self, status: int) -> None:
+        """Refuse a connection that nobody has decided on, from within its task."""
+        self._refuse()
+        await self._transport.refuse(status)
+
+    def refuse_late(self, status: int) -> None:
+        """Refuse a connection that nobody has decided on; its task answers when it ends, which this makes it do."""
         self._reported = True  # whatever connect() still calls when it is cancelled, this was the reason
         if self.state is State.CONNECTING:
-            self._refusal = 503
+            self._refusal = status
             self._refuse()
 
     def _refuse(self) -> None:
@@ -310,16 +265,16 @@ class Connection:
         self._move(Happening.CLOSE)
         self._hub.counters.connections_refused += 1
         self._hub.remove(self)
-        self._cancel_deadline()
+        self._decided()
         self._drop_turns()
 
     def _drop_turns(self) -> None:
         self._hub.counters.dropped_turns += self.mailbox.end()
 
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.lift()
-            self._deadline = None
+    def _decided(self) -> None:
+        if self._admission is not None:
+            self._admission.decided()
+            self._admission = None
 
     # What comes in
 
@@ -376,7 +331,7 @@ class Connection:
         """Answer an exception that ended a turn: the client's fault with an error frame, ours with 1011."""
         if isinstance(error, ClientError):
             self.client_erred(error)
-        elif _is(error, StopConsumer):
+        elif is_kind(error, StopConsumer):
             self.end(codes.NORMAL)
         else:
             self._hub.counters.handler_errors += 1
@@ -526,13 +481,6 @@ class Connection:
             return "user unknown"
 
 
-async def _connect(consumer: Any, argument: Any) -> None:
-    """Stand for ``connect()`` as a turn, by name."""
-
-
-_connect.__name__ = "connect"
-
-
 async def _end(consumer: Any, connection: Connection) -> None:
     """A turn that ends the mailbox behind all that came before."""
     connection.mailbox.end()
@@ -545,11 +493,3 @@ def _end_with(connection: Connection, reason: str | None) -> Turn:
         connection.end(code, reason)
 
     return end
-
-
-def _is(error: BaseException, kind: type[Exception]) -> bool:
-    """Tell whether ``error`` is our exception of this name or that of Channels, which code moved from it may raise."""
-    if isinstance(error, kind):
-        return True
-    theirs = getattr(sys.modules.get("channels.exceptions"), kind.__name__, None)
-    return theirs is not None and isinstance(error, theirs)

@@ -21,6 +21,8 @@ reaches anybody else::
 
 from __future__ import annotations
 
+import sys
+
 __all__ = [
     "AcceptConnection",
     "AntiphonError",
@@ -99,3 +101,11 @@ class DenyConnection(AntiphonError):
 
 class StopConsumer(AntiphonError):
     """Raised in a handler: close the connection and end the consumer, without an error."""
+
+
+def is_kind(error: BaseException, kind: type[Exception]) -> bool:
+    """Tell whether ``error`` is our exception of this name or that of Channels, which code moved from it may raise."""
+    if isinstance(error, kind):
+        return True
+    theirs = getattr(sys.modules.get("channels.exceptions"), kind.__name__, None)
+    return theirs is not None and isinstance(error, theirs)

@@ -79,6 +79,7 @@ class Socket:
         self.tls = tls
         self.protocol: Any = None
         self.unwritten = 0
+        self.high: int | None = None
 
     def write(self, data: bytes) -> None:
         assert "write_eof" not in self.calls, "nothing is written behind the end"
@@ -94,7 +95,7 @@ class Socket:
         }.get(name)
 
     def set_write_buffer_limits(self, high: int) -> None:
-        assert high == 0
+        self.high = high
 
     def get_write_buffer_size(self) -> int:
         return self.unwritten
@@ -208,6 +209,14 @@ async def test_nothing_is_written_before_it_is_open() -> None:
     link.pause_reading()
     link.resume_reading()
     assert owner.calls == []
+
+
+@on_jumping_loop
+async def test_a_socket_that_was_paused_before_it_was_open_is_read() -> None:
+    link, _, sock = make_link(opened=False)
+    sock.reads = False
+    link.open(cast(Any, sock), b"")
+    assert sock.reads
 
 
 @on_jumping_loop
@@ -368,6 +377,8 @@ async def test_the_timer_ends_with_the_socket() -> None:
     link, _, sock = make_link()
     link.close(1000, b"")
     link.connection_lost(None)
+    timers: Any = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    assert all(timer.cancelled() for timer in timers), "a link that is over is not kept"
     await asyncio.sleep(100)
     assert "abort" not in sock.calls
 
@@ -619,11 +630,13 @@ async def test_of_the_pings_of_a_client_that_does_not_read_the_last_is_answered_
     link.pause_writing()
     link.resume_writing()
     assert len(sock.frames) == 1
-    link.pause_writing()
     link.data_received(masked(OP_PING, b"4"))
+    assert bytes(sock.frames[-1].data) == b"4"
+    link.pause_writing()
+    link.data_received(masked(OP_PING, b"5"))
     link.close(1000, b"")
     link.resume_writing()
-    assert [frame.opcode for frame in sock.frames] == [OP_PONG, OP_CLOSE]
+    assert [frame.opcode for frame in sock.frames] == [OP_PONG, OP_PONG, OP_CLOSE]
 
 
 @pytest.mark.parametrize("opcode", [OP_PING, OP_PONG])
@@ -744,12 +757,12 @@ async def test_a_shutdown_drains_a_consumer_and_closes_anybody_else() -> None:
 
 @on_jumping_loop
 async def test_the_descriptor_is_offered_while_plain_bytes_may_be_sent_to_it() -> None:
-    link, _, _ = make_link()
-    assert link.descriptor == -1, "nobody claimed the link"
-    link, _, _ = make_link(direct=Direct(), tls=True)
-    assert link.descriptor == -1, "bytes have to be encrypted"
-    link, _, _ = make_link(direct=Direct())
-    assert link.descriptor == 7
+    link, _, sock = make_link()
+    assert (link.descriptor, sock.high) == (-1, None), "nobody claimed the link"
+    link, _, sock = make_link(direct=Direct(), tls=True)
+    assert (link.descriptor, sock.high) == (-1, 0), "bytes have to be encrypted"
+    link, _, sock = make_link(direct=Direct())
+    assert (link.descriptor, sock.high) == (7, 0), "what the socket does not take makes it pause at once"
     link.connection_lost(None)
     assert link.descriptor == -1
 
@@ -776,7 +789,8 @@ def test_a_client_that_vanishes_is_told_once_whatever_the_stage(stage: Stage) ->
         link.close(1000, b"late")
         link.ping()
         link.resume_writing()
+        link.abort()
         await asyncio.sleep(60)
-        assert (sock.wire, "abort" in sock.calls) == (written, False)
+        assert (sock.wire, "abort" in sock.calls, link.is_closing) == (written, False, True)
 
     main()
