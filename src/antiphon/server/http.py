@@ -41,6 +41,7 @@ class HTTPProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._gate = gate_of(server_state, config)
         self._refusal: handshake.HandshakeError | None = None
+        """Why the parser was stopped from within, if it was."""
         self._waiting = False
         self._head = 0
         """Bytes that are neither body nor complete headers: of headers, of trailers, of what stands beside a chunk."""
@@ -73,13 +74,12 @@ class HTTPProtocol(HttpToolsProtocol):
             else:
                 self._unsupported_upgrade_warning()
         except httptools.HttpParserError:
-            self._answer_invalid()
+            self._refuse(self._refusal or handshake.HandshakeError(400, "Invalid HTTP request received."))
         else:
             if self._waiting:
                 self._head = max(self._head, 1)  # a request may have begun in the middle of ``data``
             if self._head > self._gate.config.max_header_size:
-                self._refusal = handshake.headers_too_long(self._gate.config.max_header_size)
-                self._answer_invalid()
+                self._refuse(handshake.headers_too_long(self._gate.config.max_header_size))
 
     def on_message_begin(self) -> None:
         """Expect the headers of a request: the first, or a further one on the same connection."""
@@ -125,13 +125,10 @@ class HTTPProtocol(HttpToolsProtocol):
         self._waiting = True
         self._gate.wait_for(self)
 
-    def _answer_invalid(self) -> None:
-        """Answer a request that is none."""
+    def _refuse(self, refusal: handshake.HandshakeError) -> None:
+        """Answer a request that can't be had, and close."""
         self._gate.has_come(self)
         self._waiting = False
-        refusal, self._refusal = self._refusal, None
-        if refusal is None:
-            refusal = handshake.HandshakeError(400, "Invalid HTTP request received.")
         counters = self._gate.counters
         setattr(counters, refusal.counter, getattr(counters, refusal.counter) + 1)
         if not self.transport.is_closing():
@@ -157,12 +154,10 @@ class HTTPProtocol(HttpToolsProtocol):
     def _open_websocket(self, early: bytes) -> None:
         """Hand the connection over."""
         if self.scope["http_version"] != "1.1":
-            self._refusal = handshake.HandshakeError(400, "a WebSocket is opened with HTTP/1.1")  # RFC 6455 §4.2.1
-            self._answer_invalid()
+            self._refuse(handshake.HandshakeError(400, "a WebSocket is opened with HTTP/1.1"))  # RFC 6455 §4.2.1
             return
         if self._is_answering:
-            self._refusal = handshake.HandshakeError(400, "an earlier request has no answer yet")
-            self._answer_invalid()
+            self._refuse(handshake.HandshakeError(400, "an earlier request has no answer yet"))
             return
         if self.ws_protocol_class is not WebSocketProtocol:
             self.handle_websocket_upgrade()
