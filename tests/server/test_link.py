@@ -702,6 +702,24 @@ def test_a_ping_is_answered_by_whatever_comes(answer: bytes) -> None:
 
 
 @on_jumping_loop
+async def test_a_client_that_is_not_read_is_not_taken_for_dead() -> None:
+    link, owner, sock = make_link()
+    link.data_received(masked(OP_TEXT, "a"))
+    link.ping()
+    link.pause_reading()
+    link.ping_unanswered()
+    link.ping()
+    assert link.awaits_pong == 0
+    assert [frame.opcode for frame in sock.frames] == [OP_PING]
+    assert owner.calls == [("text", b"a")]
+    link.resume_reading()
+    link.ping()
+    assert link.awaits_pong == 1
+    link.ping_unanswered()
+    assert owner.calls[-1][:2] == ("lost", 1011)
+
+
+@on_jumping_loop
 async def test_a_ping_without_an_answer_is_1011(made: App) -> None:
     link, owner, sock = make_link()
     link.ping()

@@ -117,6 +117,7 @@ class Link(asyncio.Protocol):
         "_owed_pong",
         "_owner",
         "_reader",
+        "_reading_paused",
         "_resting",
         "_socket",
         "_stage",
@@ -160,6 +161,7 @@ class Link(asyncio.Protocol):
         self._told = False
         self._resting = False
         """Whether bytes are held for the next turn of the loop."""
+        self._reading_paused = False
         self._writing_paused = False
         self._owed_pong: bytes | None = None
         self._controls_settled = 0.0
@@ -198,6 +200,7 @@ class Link(asyncio.Protocol):
     def pause_reading(self) -> None:
         """Deliver nothing more, and stop reading from the socket."""
         if self._socket is not None and self._stage is Stage.OPEN:
+            self._reading_paused = True
             if self._reader is not None:
                 self._reader.pause()
             self._socket.pause_reading()
@@ -224,12 +227,15 @@ class Link(asyncio.Protocol):
 
     def ping(self) -> None:
         """Write a ping frame; ``awaits_pong`` until something comes from the client."""
-        if not self.is_closing:
+        if not self.is_closing and not self._reading_paused:  # while nothing is read, no pong is
             self.awaits_pong = 1
             self.write(_PING)
 
     def ping_unanswered(self) -> None:
         """End the connection: the client is gone without a word."""
+        if self._reading_paused:  # its pong may wait behind what is not read
+            self.awaits_pong = 0
+            return
         self._counters.pings_unanswered += 1
         self.close(codes.INTERNAL_ERROR, b"keepalive ping timeout")
         self._tell(codes.INTERNAL_ERROR, "keepalive ping timeout")
@@ -369,6 +375,7 @@ class Link(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Read on: first what is held, then the socket."""
+        self._reading_paused = False
         if self._reader is not None:
             self._reader.resume()
             if self._resting:
