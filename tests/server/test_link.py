@@ -562,6 +562,18 @@ async def test_a_fault_behind_our_close_frame_changes_nothing_of_what_is_told() 
 
 
 @on_jumping_loop
+async def test_a_late_fault_behind_our_close_frame_still_has_its_time() -> None:
+    link, _, sock = make_link()
+    link.close(4000, b"")
+    await asyncio.sleep(9.5)
+    link.data_received(b"\x83\x80")
+    await asyncio.sleep(LINGER - 0.1)
+    assert sock.calls == ["write_eof"]
+    await asyncio.sleep(0.2)
+    assert sock.calls == ["write_eof", "abort"]
+
+
+@on_jumping_loop
 async def test_a_fault_that_was_held_is_found_when_reading_goes_on() -> None:
     link, owner, sock = make_link()
     link.pause_reading()
@@ -660,6 +672,15 @@ def test_so_many_pings_and_pongs_may_come(opcode: Any, made: App) -> None:
         link.connection_lost(None)
 
     main()
+
+
+@on_jumping_loop
+async def test_nothing_is_read_behind_a_flood() -> None:
+    link, owner, _ = make_link()
+    owner.drains = False
+    link.data_received(masked(OP_PING, b"x") * 25 + masked(OP_TEXT, "late") + masked(OP_PING, b"x") * 25)
+    assert [call[:2] for call in owner.calls] == [("drain", 1008)]
+    link.abort()
 
 
 def test_any_number_of_pings_may_come_where_there_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,9 @@ def test_a_bad_request_is_answered_and_reaches_no_application(data: bytes, statu
         assert line.split()[1] == status
         assert headers[b"server"] == b"test"
         assert body
+        server.protocol.data_received(request())
+        await settled()
+        assert not server.state.tasks, "it was refused"
         await server.end()
 
     run(main())
@@ -191,6 +194,9 @@ async def test_more_connections_than_may_be_are_refused_until_one_goes(made: App
     line, headers, body = await third.refused()
     assert (line, headers[b"server"], bool(body)) == (b"HTTP/1.1 503 Service Unavailable", b"test", True)
     assert int(headers[b"retry-after"]) > 0
+    third.protocol.data_received(request())
+    await settled()
+    assert len(first.state.tasks) == 2, "it was refused"
     assert made.counters.connections_over_limit == 1
     await second.far.end()
     await until(lambda: len(first.state.connections) == 1)
@@ -387,8 +393,10 @@ async def test_what_an_impatient_client_may_send_is_bounded() -> None:
 
     server = await Server(app).connect()
     message = masked(OP_BINARY, bytes(60_000))
-    await server.far.send(message, message)
+    await server.far.send(message)
     assert len(message) < EARLY_BYTES
+    assert server.far.transport.is_reading()
+    await server.far.send(message)
     assert not server.far.transport.is_reading()
     gate.set_result(None)
     await server.accepted()
@@ -665,6 +673,44 @@ def test_the_end_of_the_application_closes(fails: bool, code: int, caplog: pytes
 
     run(main())
     assert ("the application is wrong" in caplog.text) is fails
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_an_application_that_is_cancelled_tells_its_client_to_come_back(accepts: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if accepts:
+            await send({"type": "websocket.accept"})
+        await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        server = await Server(app).connect()
+        await settled()
+        (task,) = server.state.tasks
+        task.cancel()
+        if accepts:
+            await server.accepted()
+            assert (await server.closed_with())[0] == 1012
+        else:
+            assert (await server.refused())[0] == b"HTTP/1.1 500 Internal Server Error"
+        await server.end()
+
+    run(main())
+
+
+def test_what_an_application_returns_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> str:
+        await receive()
+        await send({"type": "websocket.accept"})
+        return "something"
+
+    async def main() -> None:
+        server = await start(app)
+        assert (await server.closed_with())[0] == 1000
+        await server.end()
+
+    run(main())
+    assert "should return None, but returned 'something'" in caplog.text
 
 
 @pytest.mark.parametrize(
