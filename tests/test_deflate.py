@@ -293,6 +293,10 @@ def test_a_window_of_8_is_declined_for_what_the_server_sends_and_taken_for_what_
     assert agreed(b"permessage-deflate; client_max_window_bits=8").client_bits == 8
     data = b"never further back than this " * 3
     assert inflate([deflated(data, 9)], bits=8) == data
+    for distance in range(200, 300, 10):  # with a window of 9, zlib looks back 250 bytes
+        far = random.Random(1).randbytes(distance) * 3
+        packed = deflated(far, 9)
+        assert inflate(pieces_of(packed, list(range(len(packed)))), bits=8) == far
 
 
 def bomb(size: int) -> bytes:

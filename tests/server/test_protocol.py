@@ -44,11 +44,24 @@ class Server:
             "ws": "none",
             "ws_ping_interval": None,
         }
-        self.config = Config(app, **{**defaults, **options})
+        self.faults: list[AssertionError] = []
+        self.config = Config(self._checked(app), **{**defaults, **options})
         self.state = ServerState()
         self.state.default_headers = [(b"server", b"test")]
         self.far = Far()
         self.answer = b""
+
+    def _checked(self, app: Application) -> Application:
+        """Return an application that hands on what ``app`` asserts: the server would only log it."""
+
+        async def checked(scope: Any, receive: Any, send: Any) -> Any:
+            try:
+                return await app(scope, receive, send)
+            except AssertionError as fault:
+                self.faults.append(fault)
+                raise
+
+        return checked
 
     async def connect(self, data: bytes | None = None) -> Server:
         """Send the request."""
@@ -94,9 +107,10 @@ class Server:
         """Let the client go without a word and wait for the application; nothing may be left of them."""
         await self.far.end()
         await until(lambda: not self.state.tasks)
-        assert not self.state.connections
+        assert (self.faults, self.state.connections) == ([], set())
         gate = gate_of(self.state, self.config)
         assert (gate._open, dict(gate._by_network), gate._unfinished.held) == (0, {}, 0)
+        assert gate.keepalive is None or not any(gate.keepalive._slots)
 
 
 async def accept_and_echo(scope: Any, receive: Any, send: Any) -> None:
@@ -268,10 +282,34 @@ async def test_close_before_accept_is_403() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.close"})
+        assert (await receive())["type"] == "websocket.disconnect"
 
     server = await Server(app).connect()
     assert (await server.refused())[0] == b"HTTP/1.1 403 Forbidden"
     await server.end()
+
+
+@pytest.mark.parametrize(
+    ("message", "outcome"),
+    [
+        ({"type": "websocket.close"}, "403"),
+        ({"type": "websocket.http.response.start", "status": 401}, "401"),
+        ({"type": "websocket.accept"}, "[accepted]"),
+    ],
+)
+def test_the_answer_is_logged(message: Any, outcome: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(message)
+
+    async def main() -> None:
+        server = await Server(app).connect(request(target=b"/a?b=c"))
+        await settled()
+        await server.end()
+
+    with caplog.at_level(logging.INFO):
+        run(main())
+    assert any(f'"WebSocket /a?b=c" {outcome}' in line for line in caplog.messages)
 
 
 @on_jumping_loop
@@ -549,6 +587,27 @@ async def test_reading_pauses_until_the_application_has_taken_what_came() -> Non
     gate.set_result(None)
     await until(lambda: taken == ["a", "b"])
     assert server.far.transport.is_reading()
+    await server.end()
+
+
+@on_jumping_loop
+async def test_reading_pauses_again_and_again() -> None:
+    steps = [asyncio.Event() for _ in range(4)]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        for step in steps:
+            await step.wait()
+            await receive()
+
+    server = await start(app)
+    for step in steps:
+        assert server.far.transport.is_reading()
+        await server.far.send(masked(OP_TEXT, "a"))
+        assert not server.far.transport.is_reading()
+        step.set()
+        await settled()
     await server.end()
 
 
