@@ -382,6 +382,24 @@ def test_a_message_that_goes_on_behind_its_last_block_is_an_error(behind: bytes,
         inflater.inflate(behind if not at_once else ended(b"Hello") + behind, MiB, is_last=not at_once)
 
 
+def test_two_zeros_behind_the_last_block_are_one_too_many_in_two_pieces_as_well() -> None:
+    inflater = Inflater(15)
+    for pieces in ([ended(b"Hello") + b"\0", b"\0"], [ended(b"Hello"), b"\0", b"\0"]):
+        inflater.begin()
+        for piece in pieces[:-1]:
+            inflater.inflate(piece, MiB, is_last=False)
+        with pytest.raises(InflaterError, match="last block"):
+            inflater.inflate(pieces[-1], MiB, is_last=True)
+
+
+def test_a_message_without_a_byte_is_empty_whatever_came_before() -> None:
+    inflater = Inflater(15)
+    for packed, data in ((deflated(b"Hello"), b"Hello"), (b"", b""), (b"\0", b""), (b"", b"")):
+        inflater.begin()
+        assert inflater.inflate(packed, MiB, is_last=True) == data
+        inflater.end()
+
+
 @pytest.mark.parametrize("level", [1, 9])
 def test_a_message_that_is_cut_off_is_an_error(level: int) -> None:
     compressor = zlib.compressobj(level, wbits=-15)
