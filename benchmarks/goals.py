@@ -34,6 +34,7 @@ class Verdict:
 def verdicts(results: Results) -> Iterator[Verdict]:
     """Every goal that this suite can measure."""
     yield from handler_goals(results)
+    yield from moving_goals(results)
     yield from broadcast_goals(results)
     yield from compression_goals(results)
     yield from slow_goals(results)
@@ -54,6 +55,18 @@ def handler_goals(results: Results) -> Iterator[Verdict]:
         for peer, times in (("channels-uvicorn", 25.0), ("node", 1.0)):
             is_ = ratio(results, cell, "antiphon-handler", peer)
             yield Verdict(f"handler ÷ {peer}, N={n}, window 4", is_, times)
+
+
+def moving_goals(results: Results) -> Iterator[Verdict]:
+    """What a project gets that changes its layer and server alone, and its synchronous consumers."""
+    for n in (100, 1000):
+        cell = f"{FANOUT}/{n}/4"
+        is_ = ratio(results, cell, "channels-antiphon", "channels-uvicorn")
+        yield Verdict(
+            f"Channels' consumers on antiphon's layer and server ÷ channels-uvicorn, N={n}, window 4", is_, 3.0
+        )
+        is_ = ratio(results, cell, "antiphon-sync", "channels-sync")
+        yield Verdict(f"synchronous consumers ÷ Channels' on uvicorn, N={n}, window 4", is_, 1.0)
 
 
 def broadcast_goals(results: Results) -> Iterator[Verdict]:

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks.paths import BUILD, BUN, C_SERVER, HERE, PYTHON, ROOT
 
 FANOUT, DEFLATE, LATENCY, SLOW, ECHO, CONNECT, IDLE = "fanout", "deflate", "latency", "slow", "echo", "connect", "idle"
+
+Windows: TypeAlias = tuple[int, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,7 @@ class Server:
     echo_path: str = "/echo"
     cwd: Path = ROOT
     env: Mapping[str, str] = field(default_factory=dict)
-    windows: tuple[int, ...] | None = None
+    windows: Windows = None
     """The windows that make sense, where a server is too slow for all."""
     needs: tuple[str, ...] = ()
     """Python packages without which it cannot run."""
@@ -63,10 +66,14 @@ NO_RATES = {"ANTIPHON_MESSAGE_RATE": "0", "ANTIPHON_BYTE_RATE": "0"}
 """The one client that publishes sends more than the limits of one client's rate let through."""
 ANTIPHON_APP = "benchmarks.apps.antiphon_app:app"
 DJANGO_SITE = "benchmarks.apps.django_site.asgi:app"
+CHANNELS_APP = "benchmarks.peers.channels_app:app"
+OUR_LAYER = {"BENCH_LAYER": "antiphon.channels.ChannelLayer", **NO_RATES}
 CHANNELS_NOTE = "in-memory layer with its capacity raised to 100,000; too slow for windows above 4"
 
 
-def antiphon(name: str, label: str, *more_cells: str) -> Server:
+def antiphon(
+    name: str, label: str, *more_cells: str, cells: tuple[str, ...] = (FANOUT, LATENCY), windows: Windows = None
+) -> Server:
     """One of the ways to speak to a group; all are paths of one application."""
     return Server(
         name=f"antiphon-{name}",
@@ -75,7 +82,8 @@ def antiphon(name: str, label: str, *more_cells: str) -> Server:
         path=f"/{name}",
         env=NO_RATES,
         stats_path="/stats",
-        cells=cells(FANOUT, LATENCY, *more_cells),
+        cells=frozenset((*cells, *more_cells)),
+        windows=windows,
         needs=("antiphon",),
     )
 
@@ -93,6 +101,21 @@ def django_site(name: str, label: str, *, consumers: str, auth: str) -> Server:
         needs=("channels", consumers),
         logged_in=True,
         note=f"{auth}'s AuthMiddlewareStack, database sessions in SQLite, the cookie of a user who is logged in",
+    )
+
+
+def channels(name: str, label: str, *more_cells: str, path: str = "/ws", ours: bool = False) -> Server:
+    """Channels' consumers: with its in-memory layer on uvicorn, or with antiphon's layer and server."""
+    return Server(
+        name=name,
+        label=label,
+        command=uvicorn(CHANNELS_APP, **(OUR_PROTOCOLS if ours else {"ws": "auto"})),
+        path=path,
+        env=OUR_LAYER if ours else {},
+        cells=cells(FANOUT, *more_cells),
+        windows=(1, 4),
+        needs=("channels", "websockets"),
+        note="antiphon's layer and server" if ours else f"{CHANNELS_NOTE}; uvloop, httptools, uvicorn's `--ws auto`",
     )
 
 
@@ -172,15 +195,10 @@ SERVERS = (
         note="a connection manager by hand; uvloop, httptools, uvicorn's `--ws auto`, its default compression "
         "for those who ask for it",
     ),
-    Server(
-        name="channels-uvicorn",
-        label="Channels on uvicorn",
-        command=uvicorn("benchmarks.peers.channels_app:app", ws="auto"),
-        cells=cells(FANOUT, LATENCY, ECHO, CONNECT, IDLE),
-        windows=(1, 4),
-        needs=("channels", "websockets"),
-        note=f"{CHANNELS_NOTE}; uvloop, httptools, uvicorn's `--ws auto`",
-    ),
+    channels("channels-uvicorn", "Channels on uvicorn", LATENCY, ECHO, CONNECT, IDLE),
+    channels("channels-antiphon", "Channels' consumers on antiphon's layer and server", LATENCY, ECHO, ours=True),
+    antiphon("sync", "synchronous handler per member", cells=(FANOUT,), windows=(1, 4)),
+    channels("channels-sync", "Channels on uvicorn, synchronous consumers", path="/sync"),
     Server(
         name="channels-daphne",
         label="Channels on daphne",
@@ -194,7 +212,7 @@ SERVERS = (
             "{port}",
             "-v",
             "0",
-            "benchmarks.peers.channels_app:app",
+            CHANNELS_APP,
         ),
         cells=cells(FANOUT, LATENCY, ECHO, CONNECT),
         windows=(1, 4),

@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
 from antiphon.config import Config
-from antiphon.connection import Connection
+from antiphon.connection import Connection, Turns
 from antiphon.counters import Counters
 from antiphon.engines.base import Engine
 from antiphon.engines.memory import MemoryEngine
@@ -24,7 +24,7 @@ from antiphon.formats import FRAMES, MESSAGES, Chunk, Format
 from antiphon.hub import Hub
 from antiphon.lifecycle import State
 from antiphon.rules import Rules
-from antiphon.types import Message, Scope, Turn
+from antiphon.types import Message, Scope
 
 Result = TypeVar("Result")
 Params = ParamSpec("Params")
@@ -273,8 +273,16 @@ class FakeConsumer:
     async def on_binary(self, payload: bytes) -> None:
         self.received.append(payload)
 
-    def inbound(self) -> tuple[Turn, Turn]:
-        return (lambda self, payload: self.on_text(payload)), (lambda self, payload: self.on_binary(payload))
+    def turns(self) -> Turns:
+        async def connect(self: FakeConsumer, argument: None) -> None:
+            await self.connect()
+
+        return Turns(
+            connect,
+            lambda self, payload: self.on_text(payload),
+            lambda self, payload: self.on_binary(payload),
+            lambda self, code: self.disconnect(code),
+        )
 
     async def disconnect(self, code: int) -> None:
         assert not self.connection.memberships, "disconnect runs after the memberships are gone"

@@ -126,7 +126,7 @@ NASTY: list[Any] = [
     "encode_json",
     "decode_json",
     "attach",
-    "inbound",
+    "turns",
     "__class__",
     "__init__",
     "__call__",

@@ -56,7 +56,7 @@ def test_every_verb_checks_the_name_of_the_group(name: Any, started: bool) -> No
     main()
 
 
-@pytest.mark.parametrize("name", ["", "a", "a!b\n", None, 5, ["a!b"]], ids=repr)
+@pytest.mark.parametrize("name", ["", "a b", "a!b\n", "a!b!c", "x" * 100, None, 5, ["a!b"]], ids=repr)
 def test_every_verb_checks_the_name_of_the_channel(name: Any) -> None:
     @on_jumping_loop
     async def main() -> None:

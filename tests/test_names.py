@@ -67,12 +67,14 @@ def test_a_long_bad_name_makes_a_short_message() -> None:
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("name", ["specific.ab12!cd34", "a!b", "specific.test!0"])
-def test_a_channel_name_is_process_and_connection(name: str) -> None:
+@pytest.mark.parametrize("name", ["specific.ab12!cd34", "a!b", "specific.test!0", "a", "thumbnails-2.x_y", "a!"])
+def test_a_channel_name_is_specific_or_general(name: str) -> None:
     assert check_channel_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", "a", "!", "a!", "!b", "a!b\n", "a!b!c", "a b!c", "ä!b", "a!" + "b" * 98, "a/b!c"])
+@pytest.mark.parametrize(
+    "name", ["", "!", "!b", "a\n", "a" * 100, "a!b\n", "a!b!c", "a b!c", "ä!b", "a!" + "b" * 98, "a/b!c"]
+)
 def test_a_channel_name_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(InvalidName, match="channel_name"):
         check_channel_name(name)
@@ -83,6 +85,6 @@ def test_no_text_crashes_the_check_of_channel_names(name: str) -> None:
     try:
         assert check_channel_name(name) == name
         assert name.isascii()
-        assert name.count("!") == 1
+        assert name.count("!") <= 1
     except InvalidName:
         pass

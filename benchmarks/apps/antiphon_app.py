@@ -1,4 +1,5 @@
-"""antiphon without a framework: the three ways to speak to a group, and an echo, each on a path of its own.
+"""antiphon without a framework: the three ways to speak to a group, one of them also with handlers that are not async,
+and an echo, each on a path of its own.
 
 `/stats` answers with antiphon's counters, and with how often connections of `/publish` were closed with which code.
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from antiphon import AsyncJsonWebsocketConsumer, publish, shared, stats
+from asgiref.sync import async_to_sync
+
+from antiphon import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer, publish, shared, stats
 
 GROUP = "bench"
 close_codes = Counter()
@@ -31,6 +34,21 @@ class Handler(Member):
 
     async def send_response(self, event):
         await self.send_json({"type": "response", "content": event["content"]})
+
+
+class Sync(JsonWebsocketConsumer):
+    """Channels' code with handlers that are not async."""
+
+    def connect(self):
+        async_to_sync(self.channel_layer.group_add)(GROUP, self.channel_name)
+        self.accept()
+
+    def receive_json(self, content):
+        event = {"type": "send_response", "content": "Message received: " + content["content"]}
+        async_to_sync(self.channel_layer.group_send)(GROUP, event)
+
+    def send_response(self, event):
+        self.send_json({"type": "response", "content": event["content"]})
 
 
 class Shared(Member):
@@ -64,6 +82,7 @@ class Echo(AsyncJsonWebsocketConsumer):
 
 routes = {
     "/handler": Handler.as_asgi(),
+    "/sync": Sync.as_asgi(),
     "/shared": Shared.as_asgi(),
     "/publish": Publish.as_asgi(),
     "/echo": Echo.as_asgi(),

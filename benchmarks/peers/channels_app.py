@@ -1,23 +1,28 @@
-"""Django Channels without a project: its consumer, its groups and its in-memory layer, as in its guide.
+"""Django Channels without a project: its consumers and groups as in its guide, async and not.
 
-The layer's capacity is raised from 100 to 100,000 messages per channel, so that it drops nothing in the
-measured windows.
+The layer is its in-memory one, or what `BENCH_LAYER` names. The in-memory layer's capacity is raised from 100 to
+100,000 messages per channel, so that it drops nothing in the measured windows.
 """
 
 from __future__ import annotations
 
+import os
+
 from django.conf import settings
+
+LAYER = os.environ.get("BENCH_LAYER", "channels.layers.InMemoryChannelLayer")
 
 settings.configure(
     SECRET_KEY="benchmark",
-    CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 100_000}}},
+    CHANNEL_LAYERS={"default": {"BACKEND": LAYER, "CONFIG": {"capacity": 100_000}}},
 )
 
 import django  # noqa: E402
 
 django.setup()
 
-from channels.generic.websocket import AsyncJsonWebsocketConsumer  # noqa: E402
+from asgiref.sync import async_to_sync  # noqa: E402
+from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer  # noqa: E402
 
 GROUP = "bench"
 
@@ -40,6 +45,24 @@ class Fanout(AsyncJsonWebsocketConsumer):
         await self.send_json({"type": "response", "content": event["content"]})
 
 
+class SyncFanout(JsonWebsocketConsumer):
+    """The same with handlers that are not async."""
+
+    def connect(self):
+        async_to_sync(self.channel_layer.group_add)(GROUP, self.channel_name)
+        self.accept()
+
+    def disconnect(self, code):
+        async_to_sync(self.channel_layer.group_discard)(GROUP, self.channel_name)
+
+    def receive_json(self, content):
+        event = {"type": "send_response", "content": "Message received: " + content["content"]}
+        async_to_sync(self.channel_layer.group_send)(GROUP, event)
+
+    def send_response(self, event):
+        self.send_json({"type": "response", "content": event["content"]})
+
+
 class Echo(AsyncJsonWebsocketConsumer):
     """Every message goes back."""
 
@@ -47,11 +70,10 @@ class Echo(AsyncJsonWebsocketConsumer):
         await self.send_json(content)
 
 
-fanout = Fanout.as_asgi()
-echo = Echo.as_asgi()
+routes = {"/ws": Fanout.as_asgi(), "/sync": SyncFanout.as_asgi(), "/echo": Echo.as_asgi()}
 
 
 async def app(scope, receive, send):
     """Routes by path."""
     if scope["type"] == "websocket":
-        await (echo if scope["path"] == "/echo" else fanout)(scope, receive, send)
+        await routes[scope["path"]](scope, receive, send)

@@ -9,12 +9,15 @@ from antiphon.api import group_send, publish, send, stats
 from antiphon.app import configure
 from antiphon.consumer import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
 from antiphon.events import shared
+from antiphon.sync_consumer import JsonWebsocketConsumer, WebsocketConsumer
 from antiphon.types import Position
 
 __all__ = [
     "AsyncJsonWebsocketConsumer",
     "AsyncWebsocketConsumer",
+    "JsonWebsocketConsumer",
     "Position",
+    "WebsocketConsumer",
     "configure",
     "group_send",
     "publish",

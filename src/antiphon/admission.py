@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from antiphon.deadline import Deadline
 from antiphon.exceptions import AcceptConnection, ClientError, DenyConnection, StopConsumer, is_kind
 from antiphon.hub import Hub
 from antiphon.lifecycle import State
 from antiphon.names import check_group_name
+from antiphon.types import Turn
 
 if TYPE_CHECKING:
     from antiphon.connection import Connection, Consumer
@@ -30,10 +31,11 @@ logger = logging.getLogger("antiphon.connection")
 class Admission:
     """The decision on one connection, in the connection's own task."""
 
-    __slots__ = ("_connection", "_consumer", "_deadline", "_hub", "_timeout")
+    __slots__ = ("_connect", "_connection", "_consumer", "_deadline", "_hub", "_timeout")
 
-    def __init__(self, connection: Connection, consumer: Consumer, hub: Hub, timeout: float) -> None:
+    def __init__(self, connection: Connection, consumer: Consumer, connect: Turn, hub: Hub, timeout: float) -> None:
         self._connection = connection
+        self._connect = connect
         self._consumer = consumer
         self._hub = hub
         self._timeout = timeout
@@ -45,7 +47,7 @@ class Admission:
             try:
                 for group in self._consumer.groups or ():
                     await self._hub.join(check_group_name(group), self._connection)
-                await self._consumer.connect()
+                await self._connect(self._consumer, None)
             except asyncio.CancelledError as error:
                 if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                     raise
@@ -70,7 +72,7 @@ class Admission:
             logger.info("%s: refused by connect(), %s", connection, error)
             await connection.close(None, None)
         else:
-            connection.turn_failed(_connect, error)
+            connection.turn_failed(self._connect, error)
             if undecided:
                 await connection.refuse_now(500)
 
@@ -88,10 +90,3 @@ class Admission:
             "it is cancelled, and the client not let in" if hangs else "refused",
         )
         self._connection.refuse_late(503)
-
-
-async def _connect(consumer: Any, argument: Any) -> None:
-    """Stand for ``connect()`` as a turn, by name."""
-
-
-_connect.__name__ = "connect"

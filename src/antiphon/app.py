@@ -11,8 +11,8 @@ import logging
 import os
 import secrets
 from asyncio import _get_running_loop
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from antiphon import config as configuration
 from antiphon.config import Config
@@ -30,9 +30,11 @@ from antiphon.transport import ASGITransport, DirectTransport, Transport
 from antiphon.types import Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from antiphon.consumer import AsyncWebsocketConsumer
+    from antiphon.consumer import Consumer
 
-__all__ = ["App", "configure", "current_app"]
+__all__ = ["App", "configure", "current_app", "is_configured"]
+
+Result = TypeVar("Result")
 
 logger = logging.getLogger("antiphon")
 
@@ -63,6 +65,11 @@ class App:
         """The hub, if its loop runs, whichever loop or thread asks."""
         return self._hub if self._hub is not None and self._hub.loop.is_running() else None
 
+    @property
+    def latest_hub(self) -> Hub | None:
+        """The hub, whether its loop runs or not: what was last known."""
+        return self._hub
+
     def home(self) -> asyncio.AbstractEventLoop:
         """Return the loop that connections live on, or the running one where there is none yet."""
         hub = self.running_hub
@@ -89,8 +96,12 @@ class App:
                 self.counters,
                 groups_per_connection=self.config.groups_per_connection,
                 rules=self._rules,
+                process=self._process,
+                inbox_limit=self.config.mailbox_limit,
             )
             await engine.start(hub)
+            if self._hub is not None:  # of a loop that has ended
+                await self._hub.inboxes.move_to(hub.inboxes, hub.join_inbox)
         except BaseException as error:
             self._starting.set_exception(error if isinstance(error, Exception) else ConnectionError("start cancelled"))
             self._starting.exception()
@@ -100,6 +111,14 @@ class App:
         self._starting.set_result(hub)
         self._starting = None
         return hub
+
+    async def at_home(self, verb: Callable[..., Coroutine[Any, Any, Result]], *arguments: Any) -> Result:
+        """Call ``verb`` on the loop that connections live on; where there is none yet, here is home."""
+        home = self.home()
+        if home is asyncio.get_running_loop():
+            await self.start()
+            return await verb(*arguments)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(verb(*arguments), home))
 
     def deflate_format(self, bits: int) -> DeflateFormat:
         """Return the format of all clients that take messages compressed with a window of ``bits``.
@@ -126,9 +145,7 @@ class App:
         )
         return False
 
-    def connect(
-        self, hub: Hub, consumer: AsyncWebsocketConsumer, scope: Scope, receive: Receive, send: Send
-    ) -> Connection:
+    def connect(self, hub: Hub, consumer: Consumer, scope: Scope, receive: Receive, send: Send) -> Connection:
         """Return the connection of one client, whose ``websocket.connect`` has been received; ``run`` serves it."""
         config = self.config
         connection = Connection(
@@ -180,6 +197,11 @@ def configure(**options: Any) -> None:
     App(configuration.load(options, environment=os.environ))  # so that what can't be is told now
     _configured = options
     _app = None
+
+
+def is_configured() -> bool:
+    """Tell whether ``configure`` was called with options."""
+    return bool(_configured)
 
 
 def current_app() -> App:

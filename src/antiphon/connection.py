@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from antiphon import codes
 from antiphon.admission import Admission
@@ -29,6 +29,7 @@ from antiphon.lifecycle import Happening, State, next_state
 from antiphon.limits import Meter
 from antiphon.logs import shown
 from antiphon.mailbox import Mailbox
+from antiphon.threads import Outlet
 from antiphon.types import Scope, Turn
 from antiphon.wire import plain
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from antiphon.group import Cohort, Group
     from antiphon.transport import Transport
 
-__all__ = ["Connection", "Consumer"]
+__all__ = ["Connection", "Consumer", "Turns"]
 
 logger = logging.getLogger("antiphon.connection")
 
@@ -48,14 +49,21 @@ class Consumer(Protocol):
     def groups(self) -> Iterable[str]:
         """Groups to join before ``connect``."""
 
-    async def connect(self) -> None:
-        """Decide on the connection: accept() or close()."""
+    def turns(self) -> Turns:
+        """Return the turns that the connection runs."""
 
-    def inbound(self) -> tuple[Turn, Turn]:
-        """Return the turns that take a text message (UTF-8 that was checked) and a binary one."""
 
-    async def disconnect(self, code: int) -> None:
-        """Take leave."""
+class Turns(NamedTuple):
+    """What a consumer does on the connection's word; each is one turn."""
+
+    connect: Turn
+    """Decides on the connection: accept() or close(). Its argument is None."""
+    text: Turn
+    """Takes a text message, UTF-8 that was checked."""
+    binary: Turn
+    """Takes a binary message."""
+    disconnect: Turn
+    """Takes leave; its argument is the close code."""
 
 
 class Connection:
@@ -78,6 +86,7 @@ class Connection:
         "_reported",
         "_scope",
         "_transport",
+        "_turns",
         "channel_name",
         "consumer_class",
         "descriptor",
@@ -110,7 +119,8 @@ class Connection:
             crowd=config.inbound_limit,
             context=transport.context,
         )
-        self._on_text, self._on_binary = consumer.inbound()
+        self._turns = consumer.turns()
+        self._on_text, self._on_binary = self._turns.text, self._turns.binary
         self._hub = hub
         self._config = config
         self._consumer = consumer
@@ -130,13 +140,20 @@ class Connection:
         """Say whose connection this is: consumer class, path and user, as the log shows it."""
         return f"{self.consumer_class.__qualname__} at {shown(self._scope.get('path', ''))} ({self._user()})"
 
+    @property
+    def outlet(self) -> Outlet:
+        """How handlers that run in a thread reach the loop."""
+        return self._hub.outlet
+
     # The life of the connection
 
     async def run(self) -> None:
         """Serve the client until the connection is over."""
         self._hub.add(self)
         try:
-            admission = self._admission = Admission(self, self._consumer, self._hub, self._config.handshake_timeout)
+            admission = self._admission = Admission(
+                self, self._consumer, self._turns.connect, self._hub, self._config.handshake_timeout
+            )
             await admission.run()
             if self.state is State.CONNECTING:
                 self._transport.listen()
@@ -229,7 +246,7 @@ class Connection:
             if self.state is State.CLOSING:
                 self._hub.counters.connections_closed += 1
                 try:
-                    await self._consumer.disconnect(self._close_code)
+                    await self._turns.disconnect(self._consumer, self._close_code)
                 except Exception as error:
                     if not is_kind(error, StopConsumer):
                         self._hub.counters.handler_errors += 1
@@ -400,9 +417,13 @@ class Connection:
             hub.mark_dirty(self)
         self.pending.append(chunk)
 
-    def _cannot_send(self) -> None:
+    def check_accepted(self) -> None:
+        """Raise ``NotAccepted`` before ``accept()``; may be called from any thread."""
         if self.state is State.CONNECTING:
             raise NotAccepted(f"{self}: call accept() before sending")
+
+    def _cannot_send(self) -> None:
+        self.check_accepted()
         self._hub.counters.sends_after_close += 1
 
     # What the transport tells
@@ -470,6 +491,9 @@ class Connection:
 
     def _log_failure(self, handler: str, error: BaseException) -> None:
         logger.error("%s: exception in %s()", self, handler, exc_info=error)
+        test = self._scope.get("extensions", {}).get("antiphon.testing")
+        if test is not None:  # a communicator, which raises it in the test (testing.observed)
+            test.failed(f"{handler}() of {self}", error)
 
     def _user(self) -> str:
         user = self._scope.get("user")

@@ -2,25 +2,31 @@
 
 The public surface is that of ``channels.generic.websocket``; code written for it runs with the import changed. Where
 Channels loses something, this differs: ``docs/topics/consumers.md`` lists each difference.
+
+``Consumer`` is what every consumer is, whatever its handlers are; here are its async faces, the synchronous ones are in
+``antiphon.sync_consumer``. A face says in which turns its handlers run, and how they reach the connection.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeAlias
 
 from antiphon import codes
 from antiphon.app import current_app
-from antiphon.connection import Connection
+from antiphon.connection import Connection, Turns
 from antiphon.events import framework
 from antiphon.exceptions import ConfigurationError, NotEncodable, UsageError
 from antiphon.layer import ChannelLayer
-from antiphon.types import ASGIApplication, Receive, Scope, Send, Turn
+from antiphon.types import ASGIApplication, Receive, Scope, Send
 from antiphon.wire import plain
 
-__all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer"]
+__all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer", "Consumer"]
+
+#: A method of a connection that sends the bytes of a message.
+Sender: TypeAlias = Callable[[bytes], None]
 
 
 class ConsumerApplication:
@@ -29,7 +35,7 @@ class ConsumerApplication:
     An object, not a function: routers such as Starlette's take a function for something else.
     """
 
-    def __init__(self, consumer_class: type[AsyncWebsocketConsumer], initkwargs: dict[str, Any]) -> None:
+    def __init__(self, consumer_class: type[Consumer], initkwargs: dict[str, Any]) -> None:
         self.consumer_class = consumer_class
         self.consumer_initkwargs = initkwargs
         functools.update_wrapper(self, consumer_class, updated=())
@@ -50,12 +56,11 @@ async def _refuse(receive: Receive, send: Send) -> None:
 
 
 @framework
-class AsyncWebsocketConsumer:
-    """A consumer of text and binary messages.
+class Consumer:
+    """One instance serves one connection, one handler at a time.
 
-    One instance serves one connection, one handler at a time. ``scope`` is the ASGI scope, ``channel_name`` the address
-    of this connection for ``channel_layer.send``, ``channel_layer`` the groups. Groups named in ``groups`` are joined
-    before ``connect()`` runs.
+    ``scope`` is the ASGI scope, ``channel_name`` the address of this connection for ``channel_layer.send``,
+    ``channel_layer`` the groups. Groups named in ``groups`` are joined before ``connect()`` runs.
 
     An event that ``channel_layer.group_send`` or ``send`` brings is received by the method that its ``type`` names.
     An exception in a handler closes the connection with 1011 and is logged; ``disconnect`` runs all the same.
@@ -72,54 +77,6 @@ class AsyncWebsocketConsumer:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what ``as_asgi`` was given; subclasses may want it."""
-
-    # What an application overrides
-
-    async def connect(self) -> None:
-        """Decide on a new connection: ``accept()`` it, or ``close()`` it and return. By default it is accepted."""
-        await self.accept()
-
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Take one message: text or binary, the other is None."""
-
-    async def disconnect(self, code: int) -> None:
-        """Take leave of a connection that was accepted; it has left all its groups. ``code`` as in RFC 6455 §7.4."""
-
-    # What an application calls
-
-    async def accept(
-        self, subprotocol: str | None = None, headers: Iterable[tuple[bytes, bytes]] | None = None
-    ) -> None:
-        """Open the connection, with one of ``scope["subprotocols"]`` and further response headers if given."""
-        await self._connection.accept(subprotocol, headers or ())
-
-    async def send(
-        self, text_data: str | None = None, bytes_data: bytes | None = None, close: bool | int = False
-    ) -> None:
-        """Send one message, text or binary; then close with code 1000 or ``close`` if that is given.
-
-        Raises ``NotAccepted`` before ``accept()``. On a connection that is closed it does nothing but count.
-        """
-        if text_data is not None:
-            try:
-                payload = text_data.encode()
-            except UnicodeEncodeError as error:
-                raise NotEncodable(f"this text has half of a surrogate pair and can't be sent: {error}") from error
-            self._connection.send_text(payload)
-        elif bytes_data is not None:
-            self._connection.send_binary(bytes(bytes_data))
-        else:
-            raise UsageError("send() takes text_data or bytes_data")
-        if close:
-            await self.close(close)
-
-    async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
-        """Close the connection with ``code`` (1000 if not given) and ``reason`` (words for the code if not given).
-
-        Before ``accept()`` it refuses the handshake with HTTP status 403; nothing after it accepts or joins.
-        Raises ``InvalidCloseCode``.
-        """
-        await self._connection.close(None if code is True else code, reason)
 
     @classmethod
     def as_asgi(cls, *, wire: str = "plain", **initkwargs: Any) -> ASGIApplication:
@@ -156,9 +113,77 @@ class AsyncWebsocketConsumer:
         self._connection = connection
         self._max_json_depth = max_json_depth
 
-    def inbound(self) -> tuple[Turn, Turn]:
-        """Return the turns for text and binary messages (``connection.Consumer``)."""
-        return _receive_text, _receive_binary
+    def turns(self) -> Turns:
+        """Return how the connection runs what the application overrides."""
+        raise NotImplementedError
+
+
+def outgoing(connection: Connection, text_data: str | None, bytes_data: bytes | None) -> tuple[Sender, bytes]:
+    """Return the connection's method that sends a message, and the bytes for it: text or binary, whichever is given."""
+    if text_data is not None:
+        try:
+            return connection.send_text, text_data.encode()
+        except UnicodeEncodeError as error:
+            raise NotEncodable(f"this text has half of a surrogate pair and can't be sent: {error}") from error
+    if bytes_data is not None:
+        return connection.send_binary, bytes(bytes_data)
+    raise UsageError("send() takes text_data or bytes_data")
+
+
+def close_code(code: int | bool | None) -> int | None:
+    """Return the code that ``close`` was given: Channels' ``close=True`` is none in particular."""
+    return None if code is True else code
+
+
+@framework
+class AsyncWebsocketConsumer(Consumer):
+    """A consumer of text and binary messages whose handlers are coroutines."""
+
+    # What an application overrides
+
+    async def connect(self) -> None:
+        """Decide on a new connection: ``accept()`` it, or ``close()`` it and return. By default it is accepted."""
+        await self.accept()
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Take one message: text or binary, the other is None."""
+
+    async def disconnect(self, code: int) -> None:
+        """Take leave of a connection that was accepted; it has left all its groups. ``code`` as in RFC 6455 §7.4."""
+
+    # What an application calls
+
+    async def accept(
+        self, subprotocol: str | None = None, headers: Iterable[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        """Open the connection, with one of ``scope["subprotocols"]`` and further response headers if given."""
+        await self._connection.accept(subprotocol, headers or ())
+
+    async def send(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, close: bool | int = False
+    ) -> None:
+        """Send one message, text or binary; then close with code 1000 or ``close`` if that is given.
+
+        Raises ``NotAccepted`` before ``accept()``. On a connection that is closed it does nothing but count.
+        """
+        deliver, payload = outgoing(self._connection, text_data, bytes_data)
+        deliver(payload)
+        if close:
+            await self.close(close)
+
+    async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
+        """Close the connection with ``code`` (1000 if not given) and ``reason`` (words for the code if not given).
+
+        Before ``accept()`` it refuses the handshake with HTTP status 403; nothing after it accepts or joins.
+        Raises ``InvalidCloseCode``.
+        """
+        await self._connection.close(close_code(code), reason)
+
+    # What the framework calls
+
+    def turns(self) -> Turns:
+        """Return turns that call the handlers."""
+        return _TURNS
 
 
 @framework
@@ -201,22 +226,31 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
         super().attach(connection, layer, scope, max_json_depth)
         cls = type(self)
         # Nothing of the application's stands between send_json and the wire: no text need be made of the JSON.
-        self._sends_plainly = cls.send is AsyncWebsocketConsumer.send and _same(cls.encode_json, _encode_json)
+        self._sends_plainly = cls.send is AsyncWebsocketConsumer.send and is_method(cls.encode_json, _encode_json)
 
-    def inbound(self) -> tuple[Turn, Turn]:
+    def turns(self) -> Turns:
         """Return turns that decode and call ``receive_json`` at once, unless the class has its own ``receive``."""
         cls = type(self)
-        if cls.receive is AsyncJsonWebsocketConsumer.receive and _same(cls.decode_json, _decode_json):
-            return receive_json, _refuse_binary
-        return super().inbound()
+        if cls.receive is AsyncJsonWebsocketConsumer.receive and is_method(cls.decode_json, _decode_json):
+            return _JSON_TURNS
+        return _TURNS
 
 
-def _same(method: Any, function: Any) -> bool:
+def is_method(method: Any, function: Any) -> bool:
+    """Tell whether ``method``, of a class, is ``function``: nobody has overridden it."""
     return getattr(method, "__func__", None) is function
 
 
 _decode_json = AsyncJsonWebsocketConsumer.decode_json.__func__  # type: ignore[attr-defined]
 _encode_json = AsyncJsonWebsocketConsumer.encode_json.__func__  # type: ignore[attr-defined]
+
+
+def _connect(consumer: AsyncWebsocketConsumer, argument: None) -> Coroutine[Any, Any, None]:
+    return consumer.connect()
+
+
+def _disconnect(consumer: AsyncWebsocketConsumer, code: int) -> Coroutine[Any, Any, None]:
+    return consumer.disconnect(code)
 
 
 def receive_json(consumer: AsyncJsonWebsocketConsumer, payload: bytes) -> Coroutine[Any, Any, None]:
@@ -232,8 +266,13 @@ def _receive_binary(consumer: AsyncWebsocketConsumer, payload: bytes) -> Corouti
     return consumer.receive(bytes_data=payload)
 
 
-def _refuse_binary(consumer: AsyncWebsocketConsumer, payload: bytes) -> Coroutine[Any, Any, None]:
+def refuse_binary(consumer: Consumer, payload: bytes) -> Coroutine[Any, Any, None]:
+    """The turn of a binary message where JSON is spoken."""
     raise plain.binary_frame()
 
 
 _receive_text.__name__ = _receive_binary.__name__ = "receive"
+_connect.__name__, _disconnect.__name__ = "connect", "disconnect"
+
+_TURNS = Turns(_connect, _receive_text, _receive_binary, _disconnect)
+_JSON_TURNS = _TURNS._replace(text=receive_json, binary=refuse_binary)

@@ -71,6 +71,14 @@ class Counters:
     """Connections closed because their outbox was full."""
     slow_consumers: int = 0
     """Connections closed because their mailbox was full."""
+    channels_full: int = 0
+    """Messages that a channel had no room for; each sender got ``ChannelFull``."""
+    channel_overflows: int = 0
+    """Channels that were emptied because their reader was too slow; each reader got ``MessagesLost``."""
+    channel_messages_dropped: int = 0
+    """Messages that those readers did not get."""
+    channel_messages_expired: int = 0
+    """Messages that nobody took from their channel within its ``expiry``."""
     messages_missed: int = 0
     """Messages that a group's rule left out for members who read too slowly; each was told how many."""
     dropped_bytes: int = 0

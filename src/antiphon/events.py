@@ -21,15 +21,27 @@ import msgspec
 
 from antiphon.exceptions import InvalidEvent, NotEncodable, UsageError
 from antiphon.scalars import as_scalar
-from antiphon.types import Event, Turn
+from antiphon.types import Event, Publication, Turn
 
-__all__ = ["Handler", "find_handler", "framework", "handler_name", "make_event", "shared"]
+__all__ = [
+    "Handler",
+    "carry_event",
+    "find_handler",
+    "framework",
+    "handler_name",
+    "make_event",
+    "publication_event",
+    "shared",
+]
 
 #: A longer type names no handler; what is cached by type is bounded so.
 TYPE_LENGTH = 255
 
 _MARK = "__antiphon_framework__"
 _SHARED = "__antiphon_shared__"
+
+#: The attribute of a consumer class that makes turns of its handlers, where they are not coroutines.
+TURNS = "_turn_of"
 
 #: Names that no event may reach: the framework's own, and those that Channels gives its lifecycle messages.
 _reserved: set[str] = {"dispatch", "websocket_connect", "websocket_receive", "websocket_disconnect"}
@@ -115,7 +127,7 @@ def _search(consumer_class: type, event_type: str) -> Handler | None:
             if cls is object or cls.__dict__.get(_MARK):
                 return None
             attribute = cls.__dict__[name]
-            handler = _as_handler(name, attribute)
+            handler = _as_handler(name, attribute, getattr(consumer_class, TURNS, awaiting))
             if len(_found) >= 4096:
                 _found.clear()
             _found[consumer_class, event_type] = name, attribute, handler
@@ -123,18 +135,24 @@ def _search(consumer_class: type, event_type: str) -> Handler | None:
     return None
 
 
-def _as_handler(name: str, attribute: Any) -> Handler | None:
+def _as_handler(name: str, attribute: Any, make_turn: Callable[[Callable[[Any, Any], Any]], Turn]) -> Handler | None:
     function = attribute.__func__ if isinstance(attribute, staticmethod) else attribute
     if getattr(function, _SHARED, False):
         return Handler(name, None, function)
-    if inspect.iscoroutinefunction(attribute) or getattr(attribute, "_is_coroutine", None) is not None:
-        return Handler(name, attribute, None)  # _is_coroutine: how asgiref marks sync_to_async before Python 3.12
-    if inspect.isfunction(attribute):
-        return Handler(name, _awaiting(attribute), None)
+    if make_turn is awaiting and is_async(attribute):
+        return Handler(name, attribute, None)
+    if inspect.isfunction(attribute) or is_async(attribute):
+        return Handler(name, make_turn(attribute), None)
     return None
 
 
-def _awaiting(function: Callable[[Any, Any], Any]) -> Turn:
+def is_async(function: Any) -> bool:
+    """Tell whether calling ``function`` makes a coroutine."""
+    # _is_coroutine: how asgiref marks sync_to_async before Python 3.12
+    return inspect.iscoroutinefunction(function) or getattr(function, "_is_coroutine", None) is not None
+
+
+def awaiting(function: Callable[[Any, Any], Any]) -> Turn:
     """Return a coroutine function for one that only returns awaitables, such as what a decorator made of a handler."""
 
     @functools.wraps(function)
@@ -156,20 +174,51 @@ def make_event(message: object) -> Event:
 
     Raises ``InvalidEvent`` for a type that no handler may have, ``NotEncodable`` for content that can't travel.
     """
-    if type(message) is not dict:
-        if not isinstance(message, Mapping):
-            raise InvalidEvent(f"an event is a dict with a 'type', not {type(message).__name__}")
-        message = dict(message)
+    message = _as_dict(message)
     if "type" not in message:
         raise InvalidEvent("the event has no 'type', the name of the handler that receives it")
     handler_name(message["type"])
+    return _packed(message)
+
+
+def carry_event(message: object) -> Event:
+    """Return ``message`` as an event whatever its type: who receives it decides what that may be, as in Channels.
+
+    A type that is no text, or missing, becomes the empty one, which no consumer of antiphon's handles. Raises
+    ``InvalidEvent`` for what is no mapping, ``NotEncodable`` for content that can't travel.
+    """
+    return _packed(_as_dict(message))
+
+
+def publication_event(group: str, publication: Publication) -> Event:
+    """Return ``publication`` as an event of type ``publication``, for those who can't be sent JSON as it is."""
+    content = {
+        "type": "publication",
+        "group": group,
+        "content": msgspec.json.decode(publication.data),
+        "epoch": publication.epoch,
+        "offset": publication.offset,
+    }
+    return _packed(content)
+
+
+def _as_dict(message: object) -> dict[Any, Any]:
+    if isinstance(message, dict):
+        return message
+    if isinstance(message, Mapping):
+        return dict(message)
+    raise InvalidEvent(f"an event is a dict with a 'type', not {type(message).__name__}")
+
+
+def _packed(message: dict[Any, Any]) -> Event:
     try:
         packed = _pack(message)
     except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         words = str(error) or type(error).__name__
         raise NotEncodable(f"this event can't travel between processes: {words}") from error
     content = _unpack(packed)
-    return Event(content["type"], content, packed, _is_flat(content))
+    event_type = content.get("type")
+    return Event(event_type if isinstance(event_type, str) else "", content, packed, _is_flat(content))
 
 
 def _is_flat(content: dict[Any, Any]) -> bool:

@@ -13,6 +13,8 @@ reaches anybody else::
     │   ├── InvalidCloseCode          a close code that an application may not send (a ValueError too)
     │   ├── NotAccepted               sending before accept()
     │   └── LimitExceeded             a limit of the configuration, named in the message
+    │       └── ChannelFull           what was sent to a channel finds no room, and was not accepted (Channels' name)
+    ├── MessagesLost                  a reader of a channel was so slow that messages for it were dropped
     ├── ClientError                   the client is wrong: a code and a reason that it is told
     ├── AcceptConnection              raised in connect(): accept and go on (Channels' name)
     ├── DenyConnection                raised in connect(): refuse (Channels' name)
@@ -26,6 +28,7 @@ import sys
 __all__ = [
     "AcceptConnection",
     "AntiphonError",
+    "ChannelFull",
     "ClientError",
     "ConfigurationError",
     "DenyConnection",
@@ -33,6 +36,7 @@ __all__ = [
     "InvalidEvent",
     "InvalidName",
     "LimitExceeded",
+    "MessagesLost",
     "NotAccepted",
     "NotEncodable",
     "StopConsumer",
@@ -74,6 +78,14 @@ class NotAccepted(UsageError, RuntimeError):
 
 class LimitExceeded(UsageError):
     """A limit of the configuration was reached; the message names the setting."""
+
+
+class ChannelFull(LimitExceeded):
+    """A message was not accepted: those that nobody has taken from the channel are at its limit."""
+
+
+class MessagesLost(AntiphonError):
+    """What ``receive()`` raises, once, where messages for the channel were dropped; the message says how many."""
 
 
 class ClientError(AntiphonError):

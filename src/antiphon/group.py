@@ -26,6 +26,7 @@ from antiphon.rules import Rule
 
 if TYPE_CHECKING:
     from antiphon.connection import Connection
+    from antiphon.inbox import Inbox
 
 __all__ = ["Cohort", "Group"]
 
@@ -114,7 +115,7 @@ _NO_RULE = Rule()
 class Group:
     """One group and its cohorts in this process, with the rule that holds for it."""
 
-    __slots__ = ("_source", "cohorts", "keeps_all", "name", "rule", "subscribing", "waiting")
+    __slots__ = ("_source", "cohorts", "inboxes", "keeps_all", "name", "rule", "subscribing", "waiting")
 
     def __init__(self, name: str, rule: Rule = _NO_RULE) -> None:
         self.name = name
@@ -123,13 +124,20 @@ class Group:
         """Whether no message may be left out for a slow member."""
         self._source = droppable.Source(name, None)
         self.cohorts: dict[tuple[type, Format], Cohort] = {}
+        self.inboxes: dict[Inbox, None] = {}
+        """The members that read their channel by themselves, as Channels' consumers do."""
         self.subscribing: asyncio.Future[None] | None = None
         """Done when the engine knows of this process's interest; None from then on."""
         self.waiting = 0
         """How many wait for that."""
 
     def __len__(self) -> int:
-        return sum(len(cohort.members) for cohort in self.cohorts.values())
+        return sum(len(cohort.members) for cohort in self.cohorts.values()) + len(self.inboxes)
+
+    def channels(self) -> list[str]:
+        """Return the channel names of the members."""
+        names = [member.channel_name for cohort in self.cohorts.values() for member in cohort.members]
+        return names + [inbox.channel for inbox in self.inboxes]
 
     def add(self, member: Connection) -> Cohort:
         """Put ``member`` into the cohort of its kind and return that."""

@@ -13,6 +13,9 @@ caused when it runs.
 At most one group is *open* at a time: its cohorts have chunks pending that its members have not seen. Everything that
 could overtake them settles the open group first: another group's publication, a change of its members, a handler. What
 one connection is sent by itself only makes that connection catch up.
+
+Members that read their channel by themselves (``inbox``) get events and publications at once, in the order of the
+calls: theirs is a queue, and they are nobody who could be overtaken.
 """
 
 from __future__ import annotations
@@ -26,15 +29,18 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from antiphon import codes, droppable
+from antiphon.config import MiB
 from antiphon.counters import Counters
 from antiphon.engines.base import Engine
-from antiphon.events import Handler, find_handler
-from antiphon.exceptions import InvalidEvent, LimitExceeded
+from antiphon.events import Handler, find_handler, publication_event
+from antiphon.exceptions import ChannelFull, InvalidEvent, LimitExceeded
 from antiphon.fanout import Targets, write_one
 from antiphon.formats import Chunk, Format
 from antiphon.group import Cohort, Group
+from antiphon.inbox import Inbox, Inboxes
 from antiphon.resumption import Resumption
 from antiphon.rules import Rules
+from antiphon.threads import Outlet
 from antiphon.types import Event, Publication, Turn
 from antiphon.wire import plain
 
@@ -52,15 +58,26 @@ class Hub:
     """Groups and connections on one event loop. Implements ``EngineEvents``."""
 
     def __init__(
-        self, engine: Engine, counters: Counters, *, groups_per_connection: int, rules: Rules = _NO_RULES
+        self,
+        engine: Engine,
+        counters: Counters,
+        *,
+        groups_per_connection: int,
+        rules: Rules = _NO_RULES,
+        process: str = "",
+        inbox_limit: int = 4 * MiB,
     ) -> None:
         self.engine = engine
         self.counters = counters
         self.loop = asyncio.get_running_loop()
+        self.outlet = Outlet(self.loop)
+        """How threads reach the loop."""
         self.open_group: Group | None = None
         self._groups_per_connection = groups_per_connection
         self._rules = rules
         self._keeps_all = not rules.leave_out
+        self.inboxes = Inboxes(counters, self.leave_all, process=process, limit=inbox_limit)
+        """The channels that are read with ``receive()``."""
         self.groups: dict[str, Group] = {}
         """The groups with members in this process, by name."""
         self._connections: dict[str, Connection] = {}
@@ -97,7 +114,7 @@ class Hub:
         return self._connections.get(channel_name) or self._departed.get(channel_name)
 
     def members(self, name: str) -> int:
-        """Return how many connections of this process are in the group."""
+        """Return how many connections and channels of this process are in the group."""
         group = self.groups.get(name)
         return len(group) if group is not None else 0
 
@@ -117,8 +134,7 @@ class Hub:
                     f"this connection is in {len(connection.memberships)} groups, the limit of groups_per_connection"
                 )
             if group is None:
-                group = self.groups[name] = Group(name, self._rules.find(name))
-                self._subscribe(group)
+                group = self._begin(name)
             if group.subscribing is None:
                 break
             await self._wait_for_engine(group, group.subscribing)  # and look again: others came and went meanwhile
@@ -129,11 +145,36 @@ class Hub:
             self.settle()
         connection.memberships[group] = group.add(connection)
 
-    def leave(self, name: str, connection: Connection) -> None:
-        """Take ``connection`` out of the group, if it is in it."""
+    async def join_inbox(self, name: str, inbox: Inbox) -> None:
+        """Put the channel of ``inbox`` into the group; when this returns, what is published reaches it."""
+        while True:
+            group = self.groups.get(name)
+            if group is None:
+                group = self._begin(name)
+            if group.subscribing is None:
+                break
+            await self._wait_for_engine(group, group.subscribing)
+        inbox.memberships[group] = group.inboxes[inbox] = None
+
+    def leave(self, name: str, member: Connection | Inbox) -> None:
+        """Take ``member`` out of the group, if it is in it."""
         group = self.groups.get(name)
-        if group is not None:
-            self._leave(group, connection)
+        if group is None:
+            return
+        if isinstance(member, Inbox):
+            self._leave_inbox(group, member)
+        else:
+            self._leave(group, member)
+
+    def leave_all(self, inbox: Inbox) -> None:
+        """Take the channel of ``inbox`` out of all its groups."""
+        for group in list(inbox.memberships):
+            self._leave_inbox(group, inbox)
+
+    def _leave_inbox(self, group: Group, inbox: Inbox) -> None:
+        if group in inbox.memberships:
+            del inbox.memberships[group], group.inboxes[inbox]
+            self._drop_if_empty(group)
 
     def _leave(self, group: Group, connection: Connection) -> None:
         if group is self.open_group:
@@ -141,6 +182,12 @@ class Hub:
         if connection.memberships.pop(group, None) is not None:
             group.remove(connection)
             self._drop_if_empty(group)
+
+    def _begin(self, name: str) -> Group:
+        """Return the group, new in this process."""
+        group = self.groups[name] = Group(name, self._rules.find(name))
+        self._subscribe(group)
+        return group
 
     async def _wait_for_engine(self, group: Group, subscribing: asyncio.Future[None]) -> None:
         group.waiting += 1
@@ -174,7 +221,7 @@ class Hub:
             self._drop_if_empty(group)
 
     def _drop_if_empty(self, group: Group) -> None:
-        if not group.cohorts and group.subscribing is None and self.groups.get(group.name) is group:
+        if not group and group.subscribing is None and self.groups.get(group.name) is group:
             del self.groups[group.name]
             self.engine.unsubscribe(group.name)
 
@@ -185,6 +232,8 @@ class Hub:
         target = self.groups.get(group)
         if target is None:
             return
+        if target.inboxes:
+            self._put(target, publication_event(group, publication))
         if self._backlog:
             self._backlog.append((self._publish_late, target, publication))
             self._late_publications += 1
@@ -195,12 +244,19 @@ class Hub:
     def on_event(self, group: str, event: Event) -> None:
         """Run the event's handler for the group's members of this process, in the next tick."""
         target = self.groups.get(group)
-        if target is not None:
+        if target is None:
+            return
+        if target.inboxes:
+            self._put(target, event)
+        if target.cohorts:
             self._backlog.append((self._deliver, target, event))
             self.schedule()
 
     def on_direct_event(self, channel: str, event: Event) -> None:
-        """Run the event's handler for one connection, in the next tick."""
+        """Run the event's handler for one connection, in the next tick, or put it into the channel's inbox."""
+        if channel not in self._connections and (inbox := self.inboxes.reach(channel)) is not None:
+            self.inboxes.put(inbox, event)
+            return
         self._backlog.append((self._deliver_direct, channel, event))
         self.schedule()
 
@@ -209,7 +265,7 @@ class Hub:
     def check_handlers(self, name: str, event: Event) -> None:
         """Raise ``InvalidEvent`` if the group has members here and none of them defines a handler for ``event``."""
         group = self.groups.get(name)
-        if group is None or not group.cohorts:
+        if group is None or not group.cohorts or group.inboxes:  # who reads an inbox has handlers that are not known
             return
         for consumer_class, _ in group.cohorts:
             if find_handler(consumer_class, event.type) is not None:
@@ -217,6 +273,20 @@ class Hub:
         self.counters.events_unhandled += 1
         names = ", ".join(sorted({consumer_class.__qualname__ for consumer_class, _ in group.cohorts}))
         raise InvalidEvent(f"no member of group {name!r} has a handler for {event.type!r} (members: {names})")
+
+    def check_room(self, name: str, event: Event) -> None:
+        """Raise ``ChannelFull`` if the event finds no room in a member's inbox that nobody has ever read.
+
+        Whoever reads is told by ``MessagesLost``; here, only the sender can be. The channel has then left the group.
+        """
+        group = self.groups.get(name)
+        for inbox in list(group.inboxes) if group is not None else ():
+            if not inbox.was_read:
+                try:
+                    self.inboxes.check_room(inbox, event)
+                except ChannelFull:
+                    self.leave_all(inbox)
+                    raise
 
     def flush(self, connection: Connection) -> None:
         """Write what ``connection`` has pending now, because it is about to be closed."""
@@ -232,6 +302,10 @@ class Hub:
         pending, connection.pending = connection.pending, []
         if pending:
             self.counters.sends_after_close += write_one(connection, self._join(connection.format, pending))
+
+    def _put(self, group: Group, event: Event) -> None:
+        for inbox in list(group.inboxes):
+            self.inboxes.put(inbox, event)
 
     def schedule(self) -> None:
         """See to it that the tick's end comes."""
@@ -387,6 +461,7 @@ class Hub:
 
     async def close(self) -> None:
         """Close every connection and wait until their consumers are done."""
+        self.inboxes.close()
         connections = self.connections
         for connection in connections:
             connection.drain(codes.SERVICE_RESTART)

@@ -6,13 +6,16 @@ Every method may be called from any event loop of the process; the work is done 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import functools
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from antiphon.events import make_event
 from antiphon.exceptions import InvalidEvent
+from antiphon.inbox import EXPIRY, ChannelName
 from antiphon.names import check_channel_name, check_group_name
 from antiphon.rules import check_key
 from antiphon.types import Event, Position
@@ -20,10 +23,10 @@ from antiphon.wire import plain
 
 if TYPE_CHECKING:
     from antiphon.app import App
+    from antiphon.connection import Connection
+    from antiphon.inbox import Inbox
 
 __all__ = ["ChannelLayer"]
-
-Result = TypeVar("Result")
 
 logger = logging.getLogger("antiphon.layer")
 
@@ -31,81 +34,171 @@ logger = logging.getLogger("antiphon.layer")
 class ChannelLayer:
     """The groups of one antiphon."""
 
+    expiry: float = EXPIRY
+    """Seconds after which a message is dropped that nobody takes from a channel without a known reader."""
+
     def __init__(self, app: App) -> None:
         self._app = app
 
+    # Groups
+
     async def group_add(self, group: str, channel: str) -> None:
-        """Put the connection named ``channel`` into ``group``; joining twice is joining once.
+        """Put the connection or channel named ``channel`` into ``group``; joining twice is joining once.
 
         Raises ``InvalidName``, and ``LimitExceeded`` over ``groups_per_connection``. A connection that was closed or
         refused joins nothing.
         """
         hub = self._app.hub
         if hub is None:
-            return await self._at_home(self.group_add, group, channel)
-        check_group_name(group)
-        check_channel_name(channel)
+            return await self._app.at_home(self.group_add, group, channel)
+        self._check_group(group)
+        self._check_channel(channel)
         connection = hub.find(channel)
         if connection is None:
-            hub.counters.joins_refused += 1
-            logger.warning("group_add(%r, %r): this process has no such connection; nothing joined", group, channel)
+            inbox = hub.inboxes.reach(channel, self.expiry)
+            if inbox is None:
+                hub.counters.joins_refused += 1
+                logger.warning("group_add(%r, %r): this process has no such connection; nothing joined", group, channel)
+            else:
+                await hub.join_inbox(group, inbox)
         elif connection.may_join():
             await hub.join(group, connection)
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Take the connection named ``channel`` out of ``group``; leaving what was not joined does nothing."""
+        """Take the connection or channel named ``channel`` out of ``group``, if it is in it."""
         hub = self._app.hub
         if hub is None:
-            return await self._at_home(self.group_discard, group, channel)
-        check_group_name(group)
-        check_channel_name(channel)
-        connection = hub.find(channel)
-        if connection is not None:
-            hub.leave(group, connection)
+            return await self._app.at_home(self.group_discard, group, channel)
+        self._check_group(group)
+        self._check_channel(channel)
+        member: Connection | Inbox | None = hub.find(channel) or hub.inboxes.find(channel)
+        if member is not None:
+            hub.leave(group, member)
 
     async def group_send(self, group: str, message: Mapping[str, Any]) -> None:
         """Run the handler named by ``message["type"]`` for every member of ``group``.
 
-        Raises ``InvalidName``; ``InvalidEvent`` for a type that no handler may have, or that no member here handles;
-        ``NotEncodable`` for content that can't travel between processes.
+        A channel that is a member gets the message for its ``receive()``. Raises ``InvalidName``; ``InvalidEvent`` for
+        a type that no handler may have, or that no member here handles; ``NotEncodable`` for content that can't travel
+        between processes; ``ChannelFull``, where nobody got the message because a channel that nobody reads is full.
         """
         hub = self._app.hub
         if hub is None:
-            return await self._at_home(self.group_send, group, message)
+            return await self._app.at_home(self.group_send, group, message)
         if type(group) is not str or group not in hub.groups:
-            check_group_name(group)
+            self._check_group(group)
         event = self._event(message)
         hub.counters.events += 1
         hub.check_handlers(group, event)
+        hub.check_room(group, event)
         await hub.engine.send_event(group, event)
-
-    async def send(self, channel: str, message: Mapping[str, Any]) -> None:
-        """Run the handler named by ``message["type"]`` for the one connection named ``channel``."""
-        hub = self._app.hub
-        if hub is None:
-            return await self._at_home(self.send, channel, message)
-        check_channel_name(channel)
-        event = self._event(message)
-        hub.counters.events += 1
-        await hub.engine.send_direct_event(channel, event)
 
     async def publish(self, group: str, content: Any, *, key: str | None = None) -> Position:
         """Send ``content`` as JSON to every member of ``group`` and return its position in the group's stream.
 
         It is encoded once and runs no handler. Where the group's rule is ``latest_by_key``, it takes the place of an
         earlier publication with the same ``key`` that still waits for a slow member; all those without one share one.
+        A channel that is a member gets ``{"type": "publication", "group": …, "content": …, "epoch": …, "offset": …}``.
         Raises ``InvalidName``, ``NotEncodable``.
         """
         hub = self._app.hub
         if hub is None:
-            return await self._at_home(functools.partial(self.publish, key=key), group, content)
+            return await self._app.at_home(functools.partial(self.publish, key=key), group, content)
         if type(group) is not str or group not in hub.groups:
-            check_group_name(group)
+            self._check_group(group)
         if key is not None:
             check_key(key)
         data = plain.encode(content)
         hub.counters.publications += 1
         return await hub.engine.publish(group, data, key or "")
+
+    # Channels
+
+    async def send(self, channel: str, message: Mapping[str, Any]) -> None:
+        """Run the handler named by ``message["type"]`` for the one connection named ``channel``.
+
+        Any other channel keeps the message for ``receive()``. Raises as ``group_send`` does, and ``ChannelFull`` where
+        the channel has no room.
+        """
+        hub = self._app.hub
+        if hub is None:
+            return await self._app.at_home(self.send, channel, message)
+        self._check_channel(channel)
+        event = self._event(message)
+        hub.counters.events += 1
+        inbox = hub.inboxes.reach(channel, self.expiry) if hub.find(channel) is None else None
+        if inbox is not None:
+            hub.inboxes.check_room(inbox, event, self._capacity(channel))
+        await hub.engine.send_direct_event(channel, event)
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        """Return a channel name that nobody else has, for one reader: the channel is over when it forgets the name."""
+        hub = self._app.hub
+        if hub is None:
+            return await self._app.at_home(self.new_channel, prefix)
+        name = hub.inboxes.new(prefix, self.expiry)
+        self._check_channel(name)
+        return name
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Wait for the next message of ``channel`` and return it.
+
+        Of several that wait for one channel, one gets it. Raises ``InvalidName``; ``MessagesLost``, once, if the reader
+        was so slow that messages were dropped.
+        """
+        if type(channel) is not ChannelName:
+            self._check_channel(channel, receive=True)
+        hub = self._app.hub
+        if hub is None and self._app.home() is asyncio.get_running_loop():
+            hub = await self._app.start()
+        if hub is None:
+            return (await self._take_from_afar(channel)).copy()
+        return (await hub.inboxes.take(channel, self.expiry)).copy()
+
+    async def _take_from_afar(self, channel: str) -> Event:
+        """Take a message on the loop that inboxes live on; what comes when nobody waits any more is put back."""
+        home = self._app.home()
+        taken: concurrent.futures.Future[Event] = concurrent.futures.Future()
+        work = asyncio.run_coroutine_threadsafe(self._take_into(taken, channel), home)
+        try:
+            return await asyncio.wrap_future(taken)
+        except asyncio.CancelledError:
+            work.cancel()
+            if not taken.cancelled() and taken.done() and taken.exception() is None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed, and what waits there is gone with it
+                    home.call_soon_threadsafe(self._put_back, channel, taken.result())
+            raise
+
+    async def _take_into(self, taken: concurrent.futures.Future[Event], channel: str) -> None:
+        try:
+            hub = self._app.hub or await self._app.start()
+            event = await hub.inboxes.take(channel, self.expiry)
+        except BaseException as error:
+            if not taken.set_running_or_notify_cancel():
+                raise
+            taken.set_exception(error)
+            return
+        if taken.set_running_or_notify_cancel():
+            taken.set_result(event)
+        else:
+            self._put_back(channel, event)
+
+    def _put_back(self, channel: str, event: Event) -> None:
+        hub = self._app.hub
+        if hub is not None:
+            hub.inboxes.put_back(channel, event, self.expiry)
+
+    # What the face of Channels' own does in its own way (antiphon.channels)
+
+    def _check_group(self, name: object) -> None:
+        check_group_name(name)
+
+    def _check_channel(self, name: object, *, receive: bool = False) -> None:
+        check_channel_name(name)
+
+    def _capacity(self, channel: str) -> int | None:
+        """Return how many messages ``send`` may leave in a channel; None: as many as there is room for."""
+        return None
 
     def _event(self, message: Mapping[str, Any]) -> Event:
         try:
@@ -113,13 +206,3 @@ class ChannelLayer:
         except InvalidEvent:
             self._app.counters.events_refused += 1
             raise
-
-    async def _at_home(
-        self, verb: Callable[[str, Any], Coroutine[Any, Any, Result]], name: str, argument: Any
-    ) -> Result:
-        """Call ``verb`` on the loop that connections live on; where there is none yet, here is home."""
-        home = self._app.home()
-        if home is asyncio.get_running_loop():
-            await self._app.start()
-            return await verb(name, argument)
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(verb(name, argument), home))

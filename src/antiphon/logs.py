@@ -28,9 +28,11 @@ LOGGERS = (
     "antiphon",
     "antiphon.connection",
     "antiphon.hub",
+    "antiphon.inbox",
     "antiphon.layer",
     "antiphon.server",
     "antiphon.sync",
+    "antiphon.threads",
     "antiphon.transport",
 )
 #: Those of uvicorn that speak of clients.

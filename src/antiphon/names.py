@@ -13,7 +13,7 @@ GROUP_NAME_BYTES = 255
 # \Z, not $: "a\n" is no name. Controls and surrogates can't be stored or shown by every engine.
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\Z")
 _ASCII = re.compile(r"[ -~]{1,255}\Z")
-_CHANNEL = re.compile(r"[a-zA-Z0-9\-_.]+![a-zA-Z0-9\-_.]+\Z")
+_CHANNEL = re.compile(r"[a-zA-Z0-9\-_.]+(![a-zA-Z0-9\-_.]*)?\Z")
 
 
 def check_group_name(name: object) -> str:
@@ -26,7 +26,14 @@ def check_group_name(name: object) -> str:
 
 
 def check_channel_name(name: object) -> str:
-    """Return ``name`` if it looks like ``specific.<process>!<connection>``; else raise ``InvalidName``."""
+    """Return ``name`` if a channel may have it; else raise ``InvalidName``.
+
+    A specific name is like ``specific.<process>!<connection>``, a general one like ``thumbnails``; each has fewer than
+    100 ASCII letters, digits, hyphens, underscores and dots (Channels' rule).
+    """
     if isinstance(name, str) and len(name) < 100 and _CHANNEL.match(name):
         return name
-    raise InvalidName(f"{name!r:.120} is no channel name: use the consumer's own self.channel_name")
+    raise InvalidName(
+        f"{name!r:.120} is no channel name: it takes up to 99 letters, digits, '-', '_' and '.'; that of one "
+        "connection is its consumer's self.channel_name"
+    )

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from typing import Any
-
 from django.apps import AppConfig
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 
-from antiphon import configure
-from antiphon.exceptions import ConfigurationError
-from antiphon.origins import Origins
+from antiphon.django.settings import configure_from_settings
 
 __all__ = ["AntiphonConfig"]
 
-logger = logging.getLogger("antiphon")
-
 
 class AntiphonConfig(AppConfig):
-    """Configures antiphon from ``settings.ANTIPHON``, a dict of options by name.
-
-    Two options have defaults of Django's: ``localhost_origins`` is ``DEBUG``, and ``allowed_origins`` is
-    ``CSRF_TRUSTED_ORIGINS``: the pages that may post forms may connect.
-    """
+    """Configures antiphon from ``settings.ANTIPHON`` (``antiphon.django.settings``)."""
 
     name = "antiphon.django"
     label = "antiphon"
@@ -32,32 +18,4 @@ class AntiphonConfig(AppConfig):
 
     def ready(self) -> None:
         """Read the settings."""
-        options: Any = getattr(settings, "ANTIPHON", {})
-        if not isinstance(options, dict):
-            raise ImproperlyConfigured(f"ANTIPHON in the settings is {type(options).__name__}; it is a dict of options")
-        defaults: dict[str, Any] = {"localhost_origins": bool(settings.DEBUG)}
-        if "allowed_origins" not in options:
-            defaults["allowed_origins"] = list(_trusted_origins())
-        try:
-            configure(**{**defaults, **options})
-        except ConfigurationError as error:
-            raise ImproperlyConfigured(f"ANTIPHON in the settings: {error}") from error
-
-
-def _trusted_origins() -> Iterator[str]:
-    """Return what ``CSRF_TRUSTED_ORIGINS`` trusts, as antiphon writes it."""
-    for entry in settings.CSRF_TRUSTED_ORIGINS:
-        if "://" not in entry or not _is_origin(entry):
-            logger.warning("CSRF_TRUSTED_ORIGINS has %r, which is no origin: its pages can't open WebSockets", entry)
-            continue
-        yield entry
-        if "://*." in entry:
-            yield entry.replace("*.", "", 1)  # Django's wildcard is for the name itself as well
-
-
-def _is_origin(entry: str) -> bool:
-    try:
-        Origins([entry], localhost=False)
-    except ConfigurationError:
-        return False
-    return True
+        configure_from_settings()

@@ -1,0 +1,1 @@
+"""Channels' own tests, run against antiphon (``scripts/upstream``)."""
