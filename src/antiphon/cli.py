@@ -93,6 +93,20 @@ def serve(application: str, *, app_dir: str, engine: str | None, **options: Any)
         sys.exit(130)
 
 
+@main.command()
+@click.option(
+    "--settings", default=None, help="Django's settings.  [default: DJANGO_SETTINGS_MODULE, or what manage.py names]"
+)
+@click.option("--app-dir", default=".", show_default=True, help="Folder of the project, the one that has manage.py.")
+@click.option("--workers", default=None, type=click.IntRange(1), help="Number of processes that serve the project.")
+@click.option("--json", is_flag=True, help="Print the findings as a list of JSON objects.")
+def doctor(**options: Any) -> None:
+    """Read a Django project's settings and routing, and say what in it will not work and what to write instead."""
+    from antiphon.doctor.command import run as examine  # not what a server has to load
+
+    sys.exit(examine(**options))
+
+
 def server_options(log_level: str = "info") -> dict[str, Any]:
     """Return what uvicorn needs to serve with antiphon's protocol classes."""
     config = configuration.load(environment=os.environ)
