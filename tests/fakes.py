@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
 from antiphon.config import Config
-from antiphon.connection import Connection, Turns
+from antiphon.connection import Connection, Hooks, Turns
 from antiphon.counters import Counters
 from antiphon.engines.base import Engine
 from antiphon.engines.memory import MemoryEngine
@@ -24,7 +24,7 @@ from antiphon.formats import FRAMES, MESSAGES, Chunk, Format
 from antiphon.hub import Hub
 from antiphon.lifecycle import State
 from antiphon.rules import Rules
-from antiphon.types import Message, Scope
+from antiphon.types import Message, Position, Retention, Scope
 
 Result = TypeVar("Result")
 Params = ParamSpec("Params")
@@ -239,6 +239,10 @@ class FakeTransport:
     def resume_reading(self) -> None:
         self.calls.append(("resume_reading",))
 
+    def gap(self, group: str, position: Position) -> None:
+        self.calls.append(("gap", group, position))
+        self.connection.send_gap(group, position)
+
     def verbs(self, *names: str) -> list[Any]:
         """Return the calls of these names."""
         return [call for call in self.calls if call[0] in names]
@@ -283,6 +287,9 @@ class FakeConsumer:
             lambda self, payload: self.on_binary(payload),
             lambda self, code: self.disconnect(code),
         )
+
+    def hooks(self) -> Hooks:
+        return Hooks(None, None)
 
     async def disconnect(self, code: int) -> None:
         assert not self.connection.memberships, "disconnect runs after the memberships are gone"
@@ -392,11 +399,11 @@ class SlowEngine(MemoryEngine):
         super().__init__()
         self.gates: list[asyncio.Future[None]] = []
 
-    async def subscribe(self, group: str) -> None:
+    async def subscribe(self, group: str, retention: Retention | None = None) -> None:
         gate = asyncio.get_running_loop().create_future()
         self.gates.append(gate)
         await gate
-        await super().subscribe(group)
+        await super().subscribe(group, retention)
 
 
 # ASGI

@@ -50,7 +50,7 @@ async def test_publish_passes_the_key_on(monkeypatch: pytest.MonkeyPatch) -> Non
     keys: list[str] = []
 
     class Engine(MemoryEngine):
-        async def publish(self, group: str, data: bytes, key: str = "") -> antiphon.Position:
+        async def publish(self, group: str, data: bytes, key: str = "", publishing: Any = None) -> antiphon.Position:
             keys.append(key)
             return await super().publish(group, data, key)
 

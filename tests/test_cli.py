@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,9 +175,7 @@ def test_an_interrupt_while_the_application_is_imported_ends_quietly(server: Ser
     assert run("serve", "a:b").exit_code == 130
 
 
-def test_python_m_antiphon_is_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["antiphon", "--version"])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_module("antiphon", run_name="__main__")
-    assert caught.value.code == 0
-    assert antiphon.__version__ in capsys.readouterr().out
+def test_python_m_antiphon_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "antiphon", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert antiphon.__version__ in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import traceback
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ def takes_zero(name: str) -> bool:
     return " 0: " in OPTIONS[name].meaning
 
 
+#: What is shown nowhere.
+HIDDEN = [name for name, option in OPTIONS.items() if option.secret]
 TEXTS, FLAGS, LISTS, MAPPINGS = of(str), of(bool), of(tuple), of(dict)
 NUMBERS, WHOLE = of(int, float), of(int)
 OVER_ZERO = [name for name in NUMBERS if not takes_zero(name)]
@@ -197,6 +200,47 @@ def test_an_error_in_the_environment_names_the_variable() -> None:
 def test_a_bad_value_is_refused_although_a_later_source_would_win() -> None:
     with pytest.raises(ConfigurationError):
         load({"outbox_limit": "lots"}, {"outbox_limit": 1}, environment={})
+
+
+class Telling:
+    """Of no kind that an option takes; its ``repr`` tells what it holds."""
+
+    def __repr__(self) -> str:
+        return "hush-hush"
+
+
+def test_what_is_secret_is_known() -> None:
+    assert HIDDEN == ["token_secrets", "token_public_keys", "token_jwks"]
+    assert not OPTIONS["engine"].secret
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_secret_value_is_not_shown_where_it_is_wrong(name: str) -> None:
+    values: list[Any] = [b"hush-hush", ["hush-hush", 5], {"hush-hush": 1}, Telling(), [Telling()]]
+    for value in values:
+        with pytest.raises(ConfigurationError) as raised:
+            load({name: value}, environment={})
+        assert str(raised.value).startswith(f"{name} is <{type(value).__name__}, not shown>; it takes ")
+        assert "hush" not in "".join(traceback.format_exception(raised.value)).partition("ConfigurationError: ")[2]
+        assert "hush" not in repr(raised.value)
+        assert raised.value.__cause__ is None
+        assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_secret_value_is_not_shown_where_it_is_right(name: str) -> None:
+    value = "hush-hush" if name in TEXTS else ["hush-hush"]
+    config = load({name: value}, environment={})
+    assert getattr(config, name) in ("hush-hush", ("hush-hush",))
+    for text in (repr(config), str(config), f"{config}", f"{config!r}", repr([config])):
+        assert "hush" not in text
+        assert "engine='memory://'" in text
+    assert config != Config(), "it counts, although it is not shown"
+
+
+def test_another_value_is_shown() -> None:
+    with pytest.raises(ConfigurationError, match=r"^engine is hush-hush; it takes text"):
+        load({"engine": Telling()}, environment={})
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()

@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
+import decimal
 import functools
 import inspect
+import json
+import math
 import string
+import threading
 import tracemalloc
+import uuid
 from collections import OrderedDict, UserDict
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer, shared
-from antiphon.events import find_handler, framework, handler_name, make_event
+from antiphon import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    JsonWebsocketConsumer,
+    WebsocketConsumer,
+    shared,
+)
+from antiphon.events import (
+    carry_event,
+    find_handler,
+    framework,
+    handler_name,
+    is_async,
+    make_event,
+    publication_event,
+)
 from antiphon.exceptions import InvalidEvent, NotEncodable, UsageError
+from antiphon.types import Publication
+from antiphon.wire import plain
 
 
 def awaits_late(function: Callable[..., Awaitable[Any]]) -> Any:
@@ -246,8 +269,6 @@ async def test_a_decorated_handler_that_returns_an_awaitable_runs() -> None:
 
 
 async def test_a_handler_of_asgirefs_runs() -> None:
-    from asgiref.sync import sync_to_async
-
     calls = []
 
     class Threaded(AsyncJsonWebsocketConsumer):
@@ -454,3 +475,215 @@ def circular() -> list[Any]:
 def test_what_can_not_travel_is_refused_where_it_is_sent(value: Any) -> None:
     with pytest.raises(NotEncodable, match="travel"):
         make_event({"type": "chat.message", "value": value})
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [*range(900, 1100, 7), 100_000])
+def test_content_of_any_depth_travels_or_is_refused(depth: int) -> None:
+    for make in (make_event, carry_event):
+        try:
+            event = make({"type": "chat.message", "value": nested(depth)})
+        except NotEncodable:
+            assert depth > 900
+        else:
+            assert event.content["value"] != []
+
+
+# carry_event
+
+
+@pytest.mark.parametrize("event_type", NASTY, ids=repr)
+def test_any_type_is_carried_and_reaches_no_consumer_of_antiphons(event_type: Any) -> None:
+    event = carry_event({"type": event_type, "n": 1})
+    assert event.type == (event_type if isinstance(event_type, str) else "")
+    assert event.copy() == {"type": event_type, "n": 1}
+    for consumer in (AsyncWebsocketConsumer, AsyncJsonWebsocketConsumer, Consumer, WebsocketConsumer, SyncConsumer):
+        assert find_handler(consumer, event.type) is None
+
+
+@given(types)
+def test_a_type_that_is_carried_is_what_make_event_would_have_made_or_names_no_handler(event_type: Any) -> None:
+    try:
+        carried = carry_event({"type": event_type})
+    except NotEncodable:
+        assert find_handler(Consumer, event_type) is None
+        return
+    try:
+        assert make_event({"type": event_type}) == carried
+    except InvalidEvent:
+        assert find_handler(Consumer, carried.type) is None
+
+
+def test_an_event_without_a_type_is_carried() -> None:
+    for message in ({}, {"kind": 1}, {5: "type"}):
+        event = carry_event(message)
+        assert (event.type, event.copy()) == ("", message)
+
+
+@pytest.mark.parametrize("message", [None, "chat.message", 5, [("type", "chat.message")], b"type"], ids=repr)
+def test_what_is_no_mapping_is_not_carried(message: Any) -> None:
+    with pytest.raises(InvalidEvent, match="dict"):
+        carry_event(message)
+
+
+@pytest.mark.parametrize("kind", [OrderedDict, UserDict, MappingProxyType])
+def test_any_mapping_is_carried(kind: Any) -> None:
+    assert carry_event(kind({"type": "_any", "n": 1})).copy() == {"type": "_any", "n": 1}
+
+
+def test_content_that_can_not_travel_is_not_carried() -> None:
+    for value in (object(), 2**64, circular(), "\ud800"):
+        with pytest.raises(NotEncodable):
+            carry_event({"type": "chat.message", "value": value})
+
+
+moment = datetime.datetime(2024, 2, 29, 12, 30, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (moment, moment),
+        (moment.replace(tzinfo=None), "2024-02-29T12:30:00"),
+        (moment.date(), "2024-02-29"),
+        (moment.time(), "12:30:00"),
+        (datetime.timedelta(days=1), "P1D"),
+        (decimal.Decimal("1.50"), "1.50"),
+        ({1}, [1]),
+        (frozenset({1}), [1]),
+        ((1, (2,)), [1, [2]]),
+        (b"\x00\xff", b"\x00\xff"),
+        (bytearray(b"a"), b"a"),
+        (memoryview(b"a"), b"a"),
+        ({1: {2.5: 3}, None: 4, False: 5, b"a": 6, (7, 8): 9}, {1: {2.5: 3}, None: 4, False: 5, b"a": 6, (7, 8): 9}),
+        ({uuid.UUID(int=1): 1}, {"00000000-0000-0000-0000-000000000001": 1}),
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_values_that_json_has_not_travel(value: Any, expected: Any) -> None:
+    for make in (make_event, carry_event):
+        event = make({"type": "chat.message", "value": value})
+        assert event.copy()["value"] == event.content["value"] == expected
+        assert type(event.copy()["value"]) is type(expected)
+
+
+# publication_event
+
+
+@pytest.mark.parametrize(
+    ("document", "content"),
+    [
+        ('{"a":[1,-2.5,null,true,"ä"]}', {"a": [1, -2.5, None, True, "ä"]}),
+        ("null", None),
+        ("18446744073709551615", 2**64 - 1),
+        ("-9223372036854775808", -(2**63)),
+        ("[18446744073709551616,-9223372036854775809,1]", [2.0**64, -(2.0**63), 1]),
+        ("1" + "0" * 400, math.inf),
+        ('"\\ud83d\\ude00"', "😀"),
+        ('["\\ud83d", "\\ude00\\ud83d x", {"\\udfff": 1}]', ["?", "?? x", {"?": 1}]),
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_a_publication_becomes_an_event(document: str, content: Any) -> None:
+    event = publication_event("room", Publication(document.encode(), "e1", 7, 0.0, "key"))
+    assert event.type == "publication"
+    expected = {"type": "publication", "group": "room", "content": content, "epoch": "e1", "offset": 7}
+    assert event.copy() == event.content == expected
+    assert type(event.copy()["content"]) is type(content)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+        max_leaves=12,
+    )
+    | st.text(st.characters(categories=["Cs", "L"]))
+)
+def test_whatever_can_be_published_becomes_an_event(content: Any) -> None:
+    data = plain.encode(content)
+    event = publication_event("room", Publication(data, "e1", 1, 0.0))
+    assert json.dumps(event.copy()["content"]).count("[") == json.dumps(json.loads(data)).count("[")
+
+
+# Handlers that are not coroutines
+
+
+class SyncConsumer(WebsocketConsumer):
+    threads: list[int] = []
+
+    def chat_message(self, event: Any) -> str:
+        self.threads.append(threading.get_ident())
+        return "chat"
+
+    @shared
+    def chat_shared(event: Any) -> str:
+        return "shared"
+
+    async def is_async(self, event: Any) -> None:
+        """Can't be run."""
+
+    @sync_to_async
+    def in_a_thread(self, event: Any) -> None:
+        """Can't be run either."""
+
+    @awaits_late
+    async def decorated(self, event: Any) -> None:
+        """Looks like any function."""
+
+    chat_missing = None
+
+
+async def test_a_handler_of_a_sync_consumer_is_run_in_a_thread() -> None:
+    handler = find_handler(SyncConsumer, "chat.message")
+    assert handler is not None
+    assert handler.turn is not None
+    assert handler.turn.__name__ == "chat_message"
+    assert is_async(handler.turn)
+    assert await handler.turn(SyncConsumer(), {}) == "chat"
+    assert SyncConsumer.threads == [await sync_to_async(threading.get_ident)()]
+    assert SyncConsumer.threads != [threading.get_ident()]
+
+
+@pytest.mark.parametrize("event_type", ["is_async", "in_a_thread"])
+async def test_an_async_handler_of_a_sync_consumer_is_found_and_told_how_to_be(event_type: str) -> None:
+    for _ in range(2):
+        handler = find_handler(SyncConsumer, event_type)
+        assert handler is not None
+        assert handler.turn is not None
+        with pytest.raises(UsageError, match=f"write 'def {event_type}', or use AsyncWebsocketConsumer"):
+            await handler.turn(SyncConsumer(), {})
+
+
+def test_sync_consumers_have_shared_handlers_too_and_hide_names_as_others_do() -> None:
+    handler = find_handler(SyncConsumer, "chat.shared")
+    assert handler is not None
+    assert (handler.turn, handler.shared is not None) == (None, True)
+    assert find_handler(SyncConsumer, "chat_missing") is None
+
+
+def test_every_public_name_of_the_sync_consumers_is_out_of_reach() -> None:
+    for cls in (WebsocketConsumer, JsonWebsocketConsumer):
+        for name in vars(cls):
+            with pytest.raises(InvalidEvent):
+                handler_name(name)
+
+
+def test_what_is_async_is_told_whoever_made_it() -> None:
+    async def coroutine(self: Any, event: Any) -> None:
+        """One."""
+
+    def function(self: Any, event: Any) -> None:
+        """None."""
+
+    assert is_async(coroutine)
+    assert is_async(sync_to_async(function))
+    assert not is_async(function)
+    assert not is_async(None)

@@ -11,6 +11,7 @@ from antiphon.droppable import Source, parts
 from antiphon.formats import FRAMES, MESSAGES, Chunk, FrameFormat
 from antiphon.group import Cohort, Group
 from antiphon.rules import Rule
+from antiphon.types import Publication
 
 from .fakes import FakeConsumer, FakeTransport, make_connection, make_hub, messages_in, on_jumping_loop
 
@@ -175,6 +176,10 @@ async def test_who_comes_and_goes_between_two_flushes_is_noticed() -> None:
     assert [transport.messages for transport in transports] == [["0", "1"], ["1", "2", "3"], ["3"]]
 
 
+def keyed(group: Group, format: Any, data: bytes, key: str) -> Chunk:
+    return group.publication_chunk(format, Publication(data, "e", 1, 0.0, key))
+
+
 @pytest.mark.parametrize("format", [FRAMES, MESSAGES])
 @pytest.mark.parametrize(
     ("rule", "source"),
@@ -186,7 +191,7 @@ async def test_who_comes_and_goes_between_two_flushes_is_noticed() -> None:
     ids=lambda value: value.slow if isinstance(value, Rule) else "",
 )
 def test_a_chunk_may_be_left_out_where_the_rule_says_so(rule: Rule, source: Source | None, format: Any) -> None:
-    ((chunk, found),) = parts(Group("room", rule).chunk(format, b"1", "a"))
+    ((chunk, found),) = parts(keyed(Group("room", rule), format, b"1", "a"))
     assert (texts([chunk]), found) == (["1"], source)
 
 
@@ -198,7 +203,7 @@ def test_without_a_key_the_group_has_one_place() -> None:
 def test_a_group_without_a_rule_has_plain_chunks() -> None:
     group = Group("room")
     assert group.keeps_all
-    assert group.chunk(FRAMES, b"1", "a") is FRAMES.text(b"1")
+    assert keyed(group, FRAMES, b"1", "a") is FRAMES.text(b"1")
 
 
 @pytest.mark.parametrize("format", [FRAMES, MESSAGES])
@@ -210,7 +215,7 @@ def test_what_is_joined_remembers_what_may_be_left_out(verb: str, format: Any) -
         transport = FakeTransport(format)
         connection = make_connection(make_hub(), transport=transport)
         cohort = group.add(connection)
-        cohort.pending = [group.chunk(format, b"1", "a"), group.chunk(format, b"2", "b")]
+        cohort.pending = [keyed(group, format, b"1", "a"), keyed(group, format, b"2", "b")]
         cohort.settle() if verb == "settle" else cohort.flush(others_are_dirty=False)
         (whole,) = connection.pending if verb == "settle" else transport.chunks
         assert texts([whole]) == ["1", "2"]

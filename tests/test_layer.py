@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import gc
+import logging
 import threading
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 
 from antiphon.app import App
 from antiphon.config import Config
-from antiphon.exceptions import InvalidEvent, InvalidName, LimitExceeded, NotEncodable
+from antiphon.exceptions import ChannelFull, InvalidEvent, InvalidName, LimitExceeded, MessagesLost, NotEncodable
 from antiphon.layer import ChannelLayer
 
-from .fakes import Client, FakeConsumer, on_jumping_loop, settled
+from .fakes import Client, FakeConsumer, on_jumping_loop, settled, until
 
 
 class Listener(FakeConsumer):
@@ -230,7 +235,7 @@ async def test_from_another_loop_the_work_is_done_at_home() -> None:
     assert app.hub is not None
     original = app.hub.engine.publish
 
-    async def publish(group: str, data: bytes, key: str = "") -> Any:
+    async def publish(group: str, data: bytes, key: str = "", publishing: Any = None) -> Any:
         threads.append(threading.get_ident())
         assert asyncio.get_running_loop() is home
         assert key == "of its own"
@@ -256,3 +261,521 @@ async def test_an_error_comes_back_to_the_other_loop() -> None:
     _, layer = await make_layer()
     with pytest.raises(NotEncodable):
         await asyncio.to_thread(on_another_loop, lambda: layer.publish("room", object()))
+
+
+# Channels that are read with receive()
+
+
+@on_jumping_loop
+async def test_a_general_channel_keeps_what_is_sent_until_somebody_receives_it() -> None:
+    app, layer = await make_layer()
+    for n in range(3):
+        await layer.send("jobs", {"type": "note", "n": n})
+    assert [await layer.receive("jobs") for _ in range(3)] == [{"type": "note", "n": n} for n in range(3)]
+    assert app.counters.events == 3
+
+
+@on_jumping_loop
+async def test_each_message_is_received_once() -> None:
+    _, layer = await make_layer()
+    received: list[int] = []
+
+    async def work() -> None:
+        while True:
+            received.append((await layer.receive("jobs"))["n"])
+
+    workers = [asyncio.create_task(work()) for _ in range(3)]
+    for n in range(100):
+        await layer.send("jobs", {"type": "note", "n": n})
+        if n % 7 == 0:
+            await asyncio.sleep(0)
+    await until(lambda: len(received) == 100)
+    assert sorted(received) == list(range(100))
+    for worker in workers:
+        worker.cancel()
+    await asyncio.wait(workers)
+
+
+@on_jumping_loop
+async def test_what_is_received_may_be_changed() -> None:
+    _, layer = await make_layer()
+    name = await layer.new_channel()
+    await layer.group_add("room", name)
+    await layer.group_add("room", "jobs")
+    await layer.group_send("room", {"type": "note", "list": [1]})
+    (await layer.receive(name))["list"].append(2)
+    assert await layer.receive("jobs") == {"type": "note", "list": [1]}
+
+
+@on_jumping_loop
+async def test_a_new_channel_is_for_its_reader_and_ends_with_it() -> None:
+    app, layer = await make_layer()
+    assert app.hub is not None
+    name = await layer.new_channel()
+    another = await layer.new_channel("celery")
+    assert name.startswith("specific.")
+    assert another.startswith("celery.")
+    await layer.group_add("room", name)
+    await layer.send(name, {"type": "note", "n": 1})
+    await layer.group_send("room", {"type": "note", "n": 2})
+    assert [(await layer.receive(name))["n"] for _ in range(2)] == [1, 2]
+    channel = str(name)
+    del name
+    await settled()
+    assert app.hub.groups == {}
+    with pytest.raises(InvalidName):
+        await layer.receive(channel)
+    assert another in app.hub.inboxes.all()
+
+
+@pytest.mark.parametrize("prefix", ["a b", "ä", "x" * 100, "a!b"])
+def test_a_prefix_that_no_name_may_have_opens_nothing(prefix: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        app, layer = await make_layer()
+        with pytest.raises(InvalidName):
+            await layer.new_channel(prefix)
+        gc.collect()
+        await settled()
+        assert app.hub is not None
+        assert app.hub.inboxes.all() == {}
+
+    main()
+
+
+@pytest.mark.parametrize("started", [True, False])
+@pytest.mark.parametrize("name", ["", "a b", "a!b\n", "a!b!c", "x" * 100, None, 5, ["a!b"]], ids=repr)
+def test_receive_checks_the_name(name: Any, started: bool) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        app = App(Config())
+        if started:
+            await app.start()
+        with pytest.raises(InvalidName):
+            await app.layer.receive(name)
+        assert app.hub is None or app.hub.inboxes.all() == {}
+
+    main()
+
+
+@on_jumping_loop
+async def test_only_the_holder_of_a_specific_name_can_receive() -> None:
+    app, layer = await make_layer()
+    client = await make_client(app)
+    for name in ("specific.elsewhere!1", client.connection.channel_name):
+        with pytest.raises(InvalidName, match="not one of this process"):
+            await layer.receive(name)
+    await client.leave()
+
+
+@on_jumping_loop
+async def test_a_channel_can_join_and_leave_a_group() -> None:
+    app, layer = await make_layer()
+    assert app.hub is not None
+    await layer.group_add("room", "jobs")
+    await layer.group_discard("room", "jobs")
+    await layer.group_send("room", {"type": "note"})
+    assert (app.hub.groups, app.hub.inboxes.all()) == ({}, {})
+    assert app.counters.joins_refused == 0
+
+
+@on_jumping_loop
+async def test_a_full_channel_is_told_to_the_sender() -> None:
+    _, layer = await make_layer(mailbox_limit=1000)
+    await layer.send("jobs", {"type": "note", "padding": "x" * 900})
+    with pytest.raises(ChannelFull, match="was not accepted"):
+        await layer.send("jobs", {"type": "note", "padding": "x" * 900})
+    with pytest.raises(LimitExceeded):
+        await layer.send("jobs", {"type": "note", "padding": "x" * 900})
+    assert len(await layer.receive("jobs")) == 2
+    await layer.send("jobs", {"type": "note", "padding": "x" * 900})
+
+
+@on_jumping_loop
+async def test_a_group_send_that_a_channel_has_no_room_for_is_told_to_the_sender() -> None:
+    app, layer = await make_layer(mailbox_limit=1000)
+    await layer.group_add("room", "jobs")
+    await layer.group_send("room", {"type": "note", "padding": "x" * 900})
+    with pytest.raises(ChannelFull):
+        await layer.group_send("room", {"type": "note", "padding": "x" * 900})
+    await layer.group_send("room", {"type": "note"})
+    assert app.hub is not None
+    assert app.hub.groups == {}
+
+
+@on_jumping_loop
+async def test_expiry_is_that_of_the_layer_however_the_channel_began() -> None:
+    app, layer = await make_layer()
+    layer.expiry = 10
+    assert app.hub is not None
+    await layer.send("sent", {"type": "note"})
+    await layer.group_add("room", "joined")
+    await layer.group_send("room", {"type": "note"})
+    reader = asyncio.create_task(layer.receive("read"))
+    await settled()
+    assert {name: inbox.expiry for name, inbox in app.hub.inboxes.all().items()} == dict.fromkeys(
+        ["sent", "joined", "read"], 10
+    )
+    reader.cancel()
+    await asyncio.wait([reader])
+    logging.disable()
+    try:
+        await asyncio.sleep(10)
+    finally:
+        logging.disable(logging.NOTSET)
+    assert app.hub.inboxes.all() == {}
+    assert app.counters.channel_messages_expired == 2
+
+
+@on_jumping_loop
+async def test_a_slow_reader_gets_word_of_what_it_lost() -> None:
+    _, layer = await make_layer(mailbox_limit=1000)
+    name = await layer.new_channel()
+    await layer.group_add("room", name)
+    await layer.send(name, {"type": "note"})
+    await layer.receive(name)
+    logging.disable()
+    try:
+        for _ in range(2):
+            await layer.group_send("room", {"type": "note", "padding": "x" * 900})
+    finally:
+        logging.disable(logging.NOTSET)
+    with pytest.raises(MessagesLost):
+        await layer.receive(name)
+
+
+# From other loops
+
+
+class Home:
+    """A layer whose home is the running loop, with what other loops are asked to do."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.layer = app.layer
+        self.loop = asyncio.get_running_loop()
+        assert app.hub is not None
+        self.inboxes = app.hub.inboxes
+
+    def call(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run ``work`` at home, from another thread, and let home settle."""
+
+        async def and_settle() -> Any:
+            result = await work
+            await settled()
+            return result
+
+        return asyncio.run_coroutine_threadsafe(and_settle(), self.loop).result(30)
+
+    def is_waited_for(self, channel: str, readers: int = 1) -> bool:
+        inbox = self.inboxes.find(channel)
+        return inbox is not None and len(inbox.readers) == readers
+
+    async def waiting(self, channel: str) -> list[int]:
+        """Take and return what waits in ``channel``, at home."""
+        await settled()
+        inbox = self.inboxes.find(channel)
+        if inbox is None:
+            return []
+        assert not inbox.readers
+        return [(await self.layer.receive(channel))["n"] for _ in range(len(inbox.messages))]
+
+
+async def make_home(**config: Any) -> Home:
+    app, _ = await make_layer(**config)
+    return Home(app)
+
+
+def elsewhere(work: Callable[[], Any]) -> Any:
+    """Run ``work`` on another loop in another thread."""
+    return asyncio.to_thread(on_another_loop, work)
+
+
+async def test_every_verb_of_channels_works_from_another_loop() -> None:
+    home = await make_home()
+    layer = home.layer
+
+    async def work() -> Any:
+        name = await layer.new_channel("far")
+        await layer.group_add("room", name)
+        await layer.group_send("room", {"type": "note", "n": 1})
+        await layer.send(name, {"type": "note", "n": 2})
+        await layer.send("jobs", {"type": "note", "n": 3})
+        received = [(await layer.receive(name))["n"] for _ in range(2)]
+        await layer.group_discard("room", name)
+        await layer.group_send("room", {"type": "note", "n": 4})
+        assert name in home.inboxes.all()
+        return received
+
+    assert await elsewhere(work) == [1, 2]
+    assert (await layer.receive("jobs"))["n"] == 3
+    await until(lambda: home.inboxes.all().keys() <= {"jobs"})
+
+
+async def test_receive_from_another_loop_waits_for_what_comes() -> None:
+    home = await make_home()
+
+    async def work() -> Any:
+        task = asyncio.create_task(home.layer.receive("jobs"))
+        await until(lambda: home.is_waited_for("jobs"))
+        home.call(home.layer.send("jobs", {"type": "note", "n": 1}))
+        return await task
+
+    assert await elsewhere(work) == {"type": "note", "n": 1}
+    assert await home.waiting("jobs") == []
+
+
+async def test_errors_of_receive_come_back_to_the_other_loop() -> None:
+    home = await make_home(mailbox_limit=1000)
+    with pytest.raises(InvalidName):
+        await elsewhere(lambda: home.layer.receive("specific.elsewhere!1"))
+    await home.layer.send("jobs", {"type": "note", "n": 1})
+    await home.layer.receive("jobs")
+    await home.layer.group_add("room", "jobs")
+    logging.disable()
+    try:
+        for _ in range(2):
+            await home.layer.group_send("room", {"type": "note", "padding": "x" * 900})
+    finally:
+        logging.disable(logging.NOTSET)
+    with pytest.raises(MessagesLost):
+        await elsewhere(lambda: home.layer.receive("jobs"))
+    with pytest.raises(ChannelFull):
+        await elsewhere(lambda: send_twice(home.layer))
+
+
+async def send_twice(layer: ChannelLayer) -> None:
+    for _ in range(2):
+        await layer.send("other-jobs", {"type": "note", "padding": "x" * 900})
+
+
+@pytest.mark.parametrize("stage", ["before it began", "before home heard of it", "while it waits"])
+async def test_a_reader_elsewhere_that_is_cancelled_takes_nothing(stage: str) -> None:
+    home = await make_home()
+
+    async def work() -> None:
+        task = asyncio.create_task(home.layer.receive("jobs"))
+        if stage == "before home heard of it":
+            await asyncio.sleep(0)
+        elif stage == "while it waits":
+            await until(lambda: home.is_waited_for("jobs"))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    await elsewhere(work)
+    await until(lambda: not home.inboxes.all())
+    await home.layer.send("jobs", {"type": "note", "n": 1})
+    assert await home.waiting("jobs") == [1]
+
+
+async def test_what_came_too_late_for_a_cancelled_reader_is_put_back_in_front() -> None:
+    home = await make_home()
+
+    async def work() -> None:
+        task = asyncio.create_task(home.layer.receive("jobs"))
+        await until(lambda: home.is_waited_for("jobs"))
+        # This loop stands still: home hands the message over, and nobody here has noticed yet.
+        home.call(home.layer.send("jobs", {"type": "note", "n": 1}))
+        home.call(home.layer.send("jobs", {"type": "note", "n": 2}))
+        inbox = home.inboxes.find("jobs")
+        assert inbox is not None
+        assert [each.event.content["n"] for each in inbox.messages] == [2]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    await elsewhere(work)
+    assert await home.waiting("jobs") == [1, 2]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+async def test_what_several_cancelled_readers_give_back_is_in_order(order: tuple[int, ...]) -> None:
+    home = await make_home()
+
+    async def work() -> None:
+        tasks = []
+        for number in range(3):
+            tasks.append(asyncio.create_task(home.layer.receive("jobs")))
+            await until(lambda: home.is_waited_for("jobs", number + 1))  # noqa: B023 (it is called at once)
+        for n in range(5):
+            home.call(home.layer.send("jobs", {"type": "note", "n": n}))
+        for number in order:
+            tasks[number].cancel()
+        await asyncio.wait(tasks)
+        assert all(task.cancelled() for task in tasks)
+
+    await elsewhere(work)
+    assert await home.waiting("jobs") == [0, 1, 2, 3, 4]
+
+
+async def test_word_of_a_loss_that_came_too_late_is_put_back() -> None:
+    home = await make_home(mailbox_limit=1000)
+
+    async def lose() -> None:
+        await home.layer.group_add("room", "jobs")
+        for _ in range(2):
+            await home.layer.group_send("room", {"type": "note", "padding": "x" * 900})
+
+    async def work() -> None:
+        task = asyncio.create_task(home.layer.receive("jobs"))
+        await until(lambda: home.is_waited_for("jobs"))
+        logging.disable()
+        try:
+            home.call(lose())
+        finally:
+            logging.disable(logging.NOTSET)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    await elsewhere(work)
+    await settled()
+    with pytest.raises(MessagesLost, match=" 2 messages"):
+        await home.layer.receive("jobs")
+
+
+class Slowly(concurrent.futures.Future[Any]):
+    """Is given its result only when the test lets it."""
+
+    claimed = threading.Event()
+    may_go_on = threading.Event()
+
+    def set_result(self, result: Any) -> None:
+        self.claimed.set()
+        assert self.may_go_on.wait(30)
+        super().set_result(result)
+
+
+async def test_a_reader_that_is_cancelled_while_home_hands_over_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = await make_home()
+    futures = types.SimpleNamespace(futures=types.SimpleNamespace(Future=Slowly))
+    monkeypatch.setattr("antiphon.layer.concurrent", futures)
+    Slowly.claimed.clear()
+    Slowly.may_go_on.clear()
+
+    async def work() -> None:
+        task = asyncio.create_task(home.layer.receive("jobs"))
+        await until(lambda: home.is_waited_for("jobs"))
+        asyncio.run_coroutine_threadsafe(home.layer.send("jobs", {"type": "note", "n": 1}), home.loop)
+        assert await asyncio.to_thread(Slowly.claimed.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        Slowly.may_go_on.set()
+
+    await elsewhere(work)
+    assert await home.waiting("jobs") == [1]
+
+
+async def test_a_reader_that_is_cancelled_as_home_takes_gives_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = await make_home()
+    cancelled = threading.Event()
+    original = home.inboxes.next
+
+    async def slowly(channel: str, expiry: float) -> Any:
+        taken = await original(channel, expiry)
+        assert cancelled.wait(30)  # home stands still, with the message in its hand
+        return taken
+
+    monkeypatch.setattr(home.inboxes, "next", slowly)
+    await home.layer.send("jobs", {"type": "note", "n": 1})
+    await home.layer.send("jobs", {"type": "note", "n": 2})
+
+    async def work() -> None:
+        task = asyncio.create_task(home.layer.receive("jobs"))
+        await until(lambda: (inbox := home.inboxes.find("jobs")) is not None and len(inbox.messages) == 1)
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        cancelled.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    await elsewhere(work)
+    monkeypatch.undo()
+    assert await home.waiting("jobs") == [1, 2]
+
+
+def test_a_reader_elsewhere_hears_that_home_has_ended() -> None:
+    app = App(Config())
+
+    async def read() -> Any:
+        return await app.layer.receive("jobs")
+
+    async def at_home() -> threading.Thread:
+        hub = await app.start()
+        thread = threading.Thread(target=lambda: outcome.append(outcome_of(read)))
+        thread.start()
+        await until(lambda: (inbox := hub.inboxes.find("jobs")) is not None and inbox.readers)
+        return thread
+
+    outcome: list[Any] = []
+    asyncio.run(at_home()).join(30)
+    assert isinstance(outcome[0], ConnectionError)
+
+
+def outcome_of(work: Callable[[], Any]) -> Any:
+    try:
+        return asyncio.run(work())
+    except BaseException as error:
+        return error
+
+
+async def test_async_to_sync_in_a_thread_reaches_home() -> None:
+    home = await make_home()
+    layer = home.layer
+
+    def view() -> Any:
+        name = async_to_sync(layer.new_channel)()
+        async_to_sync(layer.group_add)("room", name)
+        async_to_sync(layer.group_send)("room", {"type": "note", "n": 1})
+        async_to_sync(layer.send)("jobs", {"type": "note", "n": 2})
+        return async_to_sync(layer.receive)(name)
+
+    assert (await asyncio.to_thread(view))["n"] == 1
+    assert (await sync_to_async(view)())["n"] == 1
+    assert [(await layer.receive("jobs"))["n"] for _ in range(2)] == [2, 2]
+
+
+def test_without_a_server_each_call_has_a_loop_and_what_waits_is_kept_between_them() -> None:
+    app = App(Config())
+    layer = app.layer
+    name = async_to_sync(layer.new_channel)()
+    async_to_sync(layer.group_add)("room", name)
+    async_to_sync(layer.group_add)("room", "jobs")
+    async_to_sync(layer.group_send)("room", {"type": "note", "n": 1})
+    async_to_sync(layer.send)(name, {"type": "note", "n": 2})
+    assert [async_to_sync(layer.receive)(name)["n"] for _ in range(2)] == [1, 2]
+    assert async_to_sync(layer.receive)("jobs")["n"] == 1
+    async_to_sync(layer.group_discard)("room", name)
+    async_to_sync(layer.group_send)("room", {"type": "note", "n": 3})
+    assert async_to_sync(layer.receive)("jobs")["n"] == 3
+    channel = str(name)
+    del name
+    gc.collect()
+    with pytest.raises(InvalidName):
+        async_to_sync(layer.receive)(channel)
+
+
+def test_two_loops_one_after_another() -> None:
+    app = App(Config())
+    layer = app.layer
+    hubs: list[Any] = []
+
+    async def main(n: int) -> None:
+        task = asyncio.create_task(layer.receive("jobs"))
+        await settled()
+        await layer.send("jobs", {"type": "note", "n": n})
+        assert (await task)["n"] == n
+        hubs.append(app.hub)
+        await layer.send("left", {"type": "note", "n": n})
+
+    for n in range(3):
+        asyncio.run(main(n))
+    assert len(set(hubs)) == 3
+
+    async def last() -> list[int]:
+        return [(await layer.receive("left"))["n"] for _ in range(3)]
+
+    assert asyncio.run(last()) == [0, 1, 2]

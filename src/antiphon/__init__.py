@@ -5,10 +5,10 @@ from __future__ import annotations
 __version__ = "0.1.0"
 
 from antiphon import sync
-from antiphon.api import group_send, publish, send, stats
+from antiphon.api import group_send, history, publish, send, stats
 from antiphon.app import configure
 from antiphon.consumer import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
-from antiphon.events import shared
+from antiphon.events import rpc, shared
 from antiphon.sync_consumer import JsonWebsocketConsumer, WebsocketConsumer
 from antiphon.types import Position
 
@@ -20,7 +20,9 @@ __all__ = [
     "WebsocketConsumer",
     "configure",
     "group_send",
+    "history",
     "publish",
+    "rpc",
     "send",
     "shared",
     "stats",

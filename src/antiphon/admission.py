@@ -45,8 +45,8 @@ class Admission:
         """Let the consumer decide. It may return undecided; the deadline holds until ``decided``."""
         with self._deadline:
             try:
-                for group in self._consumer.groups or ():
-                    await self._hub.join(check_group_name(group), self._connection)
+                for group in (*(self._consumer.groups or ()), *self._connection.initial_groups()):
+                    await self._connection.join(check_group_name(group))
                 await self._connect(self._consumer, None)
             except asyncio.CancelledError as error:
                 if asyncio.current_task().cancelling():  # type: ignore[union-attr]

@@ -9,14 +9,29 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from antiphon.app import current_app
-from antiphon.types import Position
+from antiphon.types import ClientInfo, Page, Position
 
-__all__ = ["group_send", "publish", "send", "stats"]
+__all__ = ["group_send", "history", "publish", "send", "stats"]
 
 
-def publish(group: str, content: Any, *, key: str | None = None) -> Coroutine[Any, Any, Position]:
+def publish(
+    group: str,
+    content: Any,
+    *,
+    key: str | None = None,
+    idempotency_key: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    info: ClientInfo | None = None,
+) -> Coroutine[Any, Any, Position]:
     """Send ``content`` as JSON to every member of ``group``; see ``ChannelLayer.publish``."""
-    return current_app().layer.publish(group, content, key=key)
+    return current_app().layer.publish(group, content, key=key, idempotency_key=idempotency_key, tags=tags, info=info)
+
+
+def history(
+    group: str, *, since: Position | None = None, limit: int | None = None, reverse: bool = False
+) -> Coroutine[Any, Any, Page]:
+    """Return what is kept of ``group``, and its position; see ``ChannelLayer.history``."""
+    return current_app().layer.history(group, since=since, limit=limit, reverse=reverse)
 
 
 def group_send(group: str, message: Mapping[str, Any]) -> Coroutine[Any, Any, None]:

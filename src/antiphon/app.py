@@ -10,24 +10,29 @@ import asyncio
 import logging
 import os
 import secrets
+import time
 from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from antiphon import config as configuration
+from antiphon.centrifuge import CentrifugeConnection
 from antiphon.config import Config
 from antiphon.connection import Connection
 from antiphon.counters import Counters
 from antiphon.engines import open_engine
 from antiphon.exceptions import ConfigurationError, UsageError
-from antiphon.formats import DeflateFormat
+from antiphon.formats import DeflateFormat, Format
 from antiphon.hub import Hub
+from antiphon.keyring import open_verifier
 from antiphon.layer import ChannelLayer
 from antiphon.logs import limit_lines, shown
 from antiphon.origins import Origins
+from antiphon.pushformat import PushFormat
 from antiphon.rules import Rules
 from antiphon.transport import ASGITransport, DirectTransport, Transport
 from antiphon.types import Receive, Scope, Send
+from antiphon.wire.centrifuge.encoding import Encoding, choose
 
 if TYPE_CHECKING:
     from antiphon.consumer import Consumer
@@ -47,10 +52,13 @@ class App:
         self.counters = Counters()
         self.layer = ChannelLayer(self)
         self._rules = Rules(config.rules)
+        self._verifier = open_verifier(config, clock=time.monotonic, counters=self.counters)
         self._origins = Origins(config.allowed_origins, localhost=config.localhost_origins)
         self._hub: Hub | None = None
         self._starting: asyncio.Future[Hub] | None = None
+        self._is_warned = False
         self._deflate_formats: dict[int, DeflateFormat] = {}
+        self._push_formats: dict[tuple[str, Format], PushFormat] = {}
         # Part of every channel name: tells processes apart, so that names never meet.
         self._process = secrets.token_hex(4)
 
@@ -98,6 +106,7 @@ class App:
                 rules=self._rules,
                 process=self._process,
                 inbox_limit=self.config.mailbox_limit,
+                position_check=self.config.position_check,
             )
             await engine.start(hub)
             if self._hub is not None:  # of a loop that has ended
@@ -111,6 +120,19 @@ class App:
         self._starting.set_result(hub)
         self._starting = None
         return hub
+
+    def warn_if_alone(self, what: str) -> None:
+        """Say once that nobody is here to hear, where ``what`` was called and the engine reaches this process only."""
+        running = self.running_hub
+        if self._is_warned or not self.config.engine.startswith("memory:") or (running and running.connections):
+            return
+        self._is_warned = True
+        logger.warning(
+            "%s was called in a process without connections, and the memory engine reaches its own process only: what "
+            "is sent here is not heard elsewhere, nor the other way round. Do it in the server's process, or choose an "
+            "engine that processes share.",
+            what,
+        )
 
     async def at_home(self, verb: Callable[..., Coroutine[Any, Any, Result]], *arguments: Any) -> Result:
         """Call ``verb`` on the loop that connections live on; where there is none yet, here is home."""
@@ -145,19 +167,40 @@ class App:
         )
         return False
 
-    def connect(self, hub: Hub, consumer: Consumer, scope: Scope, receive: Receive, send: Send) -> Connection:
+    def connect(
+        self, hub: Hub, consumer: Consumer, scope: Scope, receive: Receive, send: Send, wire: str = "plain"
+    ) -> Connection:
         """Return the connection of one client, whose ``websocket.connect`` has been received; ``run`` serves it."""
         config = self.config
-        connection = Connection(
-            hub=hub,
-            config=config,
-            consumer=consumer,
-            scope=scope,
-            transport=self._transport(scope, receive, send),
-            channel_name=f"specific.{self._process}!{secrets.token_hex(8)}",
-        )
+        transport = self._transport(scope, receive, send)
+        name = f"specific.{self._process}!{secrets.token_hex(8)}"
+        connection: Connection
+        if wire == "plain":
+            connection = Connection(
+                hub=hub, config=config, consumer=consumer, scope=scope, transport=transport, channel_name=name
+            )
+        else:
+            encoding, subprotocol = choose(scope.get("subprotocols", ()), scope.get("query_string", b""))
+            connection = CentrifugeConnection(
+                hub=hub,
+                config=config,
+                consumer=consumer,
+                scope=scope,
+                transport=transport,
+                channel_name=name,
+                push_format=self._push_format(encoding, transport.format),
+                subprotocol=subprotocol,
+                verifier=self._verifier,
+            )
         consumer.attach(connection, self.layer, scope, config.max_json_depth)
         return connection
+
+    def _push_format(self, encoding: Encoding, inner: Format) -> PushFormat:
+        """Return the one format of all clients with this encoding and transport format, so that they share pushes."""
+        key = encoding.NAME, inner
+        if key not in self._push_formats:
+            self._push_formats[key] = PushFormat(encoding, inner)
+        return self._push_formats[key]
 
     def _transport(self, scope: Scope, receive: Receive, send: Send) -> Transport:
         """Choose: straight to the socket where antiphon's server offers its link, else by ASGI."""

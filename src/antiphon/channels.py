@@ -18,7 +18,7 @@ from channels import exceptions as theirs
 from channels.layers import BaseChannelLayer
 from django.core.exceptions import ImproperlyConfigured
 
-from antiphon import exceptions, layer
+from antiphon import layer
 from antiphon.app import App, current_app
 from antiphon.django.connections import share_checks
 from antiphon.django.settings import configure_once
@@ -29,8 +29,8 @@ from antiphon.types import Event
 __all__ = ["ChannelFull", "ChannelLayer"]
 
 
-class ChannelFull(exceptions.ChannelFull, theirs.ChannelFull):
-    """antiphon's exception and that of Channels in one."""
+#: antiphon's exception and that of Channels in one.
+ChannelFull = layer.full_in_both(theirs.ChannelFull)
 
 
 class ChannelLayer(layer.ChannelLayer, BaseChannelLayer):
@@ -110,19 +110,11 @@ class ChannelLayer(layer.ChannelLayer, BaseChannelLayer):
 
     # Channels' ways (layer.ChannelLayer)
 
-    async def send(self, channel: str, message: Mapping[str, Any]) -> None:
-        """Send as antiphon does, and raise Channels' ``ChannelFull``."""
-        try:
-            await super().send(channel, message)
-        except exceptions.ChannelFull as error:
-            raise ChannelFull(str(error)) from None
-
-    async def group_send(self, group: str, message: Mapping[str, Any]) -> None:
-        """Send as antiphon does, and raise Channels' ``ChannelFull``."""
-        try:
-            await super().group_send(group, message)
-        except exceptions.ChannelFull as error:
-            raise ChannelFull(str(error)) from None
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Receive as antiphon does; say so if a worker waits in a process where no job can ever arrive."""
+        if "!" not in str(channel):  # what is no text is told below
+            self._app.warn_if_alone(f"receive({channel!r})")
+        return await super().receive(channel)
 
     def _check_group(self, name: object) -> None:
         self.require_valid_group_name(name)

@@ -111,10 +111,10 @@ _KINDS_WITH_ZERO: dict[type, Kind] = {
 }
 
 
-def _option(default: Any, unit: str, meaning: str, kind: Kind | None = None) -> Any:
-    """Declare an option; ``kind`` is that of the default where it is not given."""
-    metadata = {"unit": unit, "meaning": meaning, "kind": kind or _KINDS[type(default)]}
-    return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
+def _option(default: Any, unit: str, meaning: str, kind: Kind | None = None, *, secret: bool = False) -> Any:
+    """Declare an option; ``kind`` is that of the default where it is not given, a ``secret`` value is shown nowhere."""
+    metadata = {"unit": unit, "meaning": meaning, "kind": kind or _KINDS[type(default)], "secret": secret}
+    return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata, repr=not secret)
 
 
 def _limit(default: Any, unit: str, meaning: str, *, zero: str = "no limit") -> Any:
@@ -182,6 +182,13 @@ class Config:
         "rules by pattern",
         "What holds for the groups whose name matches a pattern, the first that does; see the topic on groups.",
     )
+    position_check: float = _limit(
+        40.0,
+        "seconds",
+        "So often the groups that keep their history are compared with the engine, and what a lost subscription has "
+        "swallowed is filled in.",
+        zero="never",
+    )
 
     # Who may connect
     allowed_origins: tuple[str, ...] = _option(
@@ -210,6 +217,41 @@ class Config:
         "connections",
         "WebSockets from one address (IPv6: one /64 network); a further one is refused with 429. Loopback addresses "
         "and Unix sockets are not counted.",
+    )
+
+    # Tokens. A private key that was put among the public ones must not be shown either.
+    token_secrets: tuple[str, ...] = _option(
+        (),
+        "secrets",
+        "What tokens are signed with, by HMAC; new ones with the first. A secret has 32 bytes or more, for HS384 48, "
+        "for HS512 64.",
+        secret=True,
+    )
+    token_public_keys: tuple[str, ...] = _option(
+        (),
+        "keys",
+        "Public keys of those who sign tokens by RSA (2048 bits or more) or on the curves P-256, P-384 and P-521: in "
+        "PEM, or paths of files that hold PEM.",
+        secret=True,
+    )
+    token_jwks: str = _option(
+        "",
+        "path",
+        "A file with such keys as a JSON Web Key Set (RFC 7517), which is read again when it changes; or the set "
+        "itself.",
+        secret=True,
+    )
+    token_audience: str = _option(
+        "", "text", "Tokens have to be for this audience (the claim `aud`); where it is empty, for none."
+    )
+    token_issuer: str = _option(
+        "", "text", "Tokens have to be from this issuer (the claim `iss`); where it is empty, from any."
+    )
+    token_leeway: float = _limit(
+        10.0,
+        "seconds",
+        "How far the clocks of those who sign tokens may be from this one.",
+        zero="not at all",
     )
 
     # How a connection goes on and ends
@@ -244,6 +286,8 @@ class Option:
     unit: str
     meaning: str
     kind: Kind
+    secret: bool
+    """Whether a value of it is shown nowhere, also where it is wrong."""
 
     @property
     def environment(self) -> str:
@@ -284,4 +328,5 @@ def _check(option: Option, value: Any, where: str) -> Any:
         return option.kind.read(value)
     except (TypeError, ValueError, OverflowError, RecursionError):
         unit = "" if option.unit == option.kind.takes else f" ({option.unit})"
-        raise ConfigurationError(f"{where} is {value!r}; it takes {option.kind.takes}{unit}") from None
+        shown = f"<{type(value).__name__}, not shown>" if option.secret else repr(value)
+        raise ConfigurationError(f"{where} is {shown}; it takes {option.kind.takes}{unit}") from None

@@ -30,14 +30,14 @@ from antiphon.limits import Meter
 from antiphon.logs import shown
 from antiphon.mailbox import Mailbox
 from antiphon.threads import Outlet
-from antiphon.types import Scope, Turn
+from antiphon.types import Position, Scope, Turn
 from antiphon.wire import plain
 
 if TYPE_CHECKING:
-    from antiphon.group import Cohort, Group
+    from antiphon.group import Cohort, Follower, Group
     from antiphon.transport import Transport
 
-__all__ = ["Connection", "Consumer", "Turns"]
+__all__ = ["Connection", "Consumer", "Hooks", "Turns"]
 
 logger = logging.getLogger("antiphon.connection")
 
@@ -52,6 +52,9 @@ class Consumer(Protocol):
     def turns(self) -> Turns:
         """Return the turns that the connection runs."""
 
+    def hooks(self) -> Hooks:
+        """Return the hooks that the application has."""
+
 
 class Turns(NamedTuple):
     """What a consumer does on the connection's word; each is one turn."""
@@ -64,6 +67,18 @@ class Turns(NamedTuple):
     """Takes a binary message."""
     disconnect: Turn
     """Takes leave; its argument is the close code."""
+
+
+class Hooks(NamedTuple):
+    """What a consumer decides of what a client of the Centrifuge wire asks for; each is one turn, or there is none.
+
+    Where there is none, the group's rule decides.
+    """
+
+    subscribe: Turn | None
+    """May the client subscribe? Its argument is the group and the content that came along."""
+    publish: Turn | None
+    """What of the client's content is published? Its argument is the group and the content."""
 
 
 class Connection:
@@ -105,7 +120,7 @@ class Connection:
         self.channel_name = channel_name
         self.consumer_class = type(consumer)
         self.format: Format = transport.format
-        self.memberships: dict[Group, Cohort] = {}
+        self.memberships: dict[Group, Cohort | Follower] = {}
         self.pending: list[Chunk] = []
         """Chunks of this tick, in order; the hub joins and writes them."""
         self.write: Callable[[Chunk], None] = transport.write
@@ -178,7 +193,7 @@ class Connection:
             return
         self._decided()
         try:
-            await self._transport.accept(subprotocol, headers)
+            await self._open(subprotocol, headers)
         except OSError:  # the client left before it was accepted (ASGI spec 2.4: send raises OSError)
             self.state = State.CONNECTING
             self.lost(codes.ABNORMAL)
@@ -187,6 +202,18 @@ class Connection:
             self.state = State.CONNECTING
             raise
         self._hub.counters.connections_accepted += 1
+
+    async def _open(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Tell the client that it is accepted."""
+        await self._transport.accept(subprotocol, headers)
+
+    async def _turn_away(self, status: int) -> None:
+        """Tell the client that it is refused, by an HTTP status."""
+        await self._transport.refuse(status)
+
+    def _close_transport(self, code: int, reason: str | None) -> None:
+        """Tell the client that this is the end."""
+        self._transport.close(code, codes.fit_reason(reason or codes.default_reason(code)))
 
     async def close(self, code: int | None, reason: str | None) -> None:
         """Close the connection, or refuse it if it was not accepted; the second time does nothing."""
@@ -206,7 +233,7 @@ class Connection:
             self._close_code = code
             self._hub.flush(self)
             self._hub.remove(self)
-            self._transport.close(code, codes.fit_reason(reason or codes.default_reason(code)))
+            self._close_transport(code, reason)
             self.write_by(self._transport.drop)
             self._drop_turns()
 
@@ -250,9 +277,9 @@ class Connection:
                 except Exception as error:
                     if not is_kind(error, StopConsumer):
                         self._hub.counters.handler_errors += 1
-                        self._log_failure("disconnect", error)
+                        self.log_failure("disconnect", error)
             elif self.state is State.REFUSED:
-                await self._transport.refuse(self._refusal)
+                await self._turn_away(self._refusal)
             await self._transport.finish()
         finally:
             self._move(Happening.FINISH)
@@ -268,7 +295,7 @@ class Connection:
     async def refuse_now(self, status: int) -> None:
         """Refuse a connection that nobody has decided on, from within its task."""
         self._refuse()
-        await self._transport.refuse(status)
+        await self._turn_away(status)
 
     def refuse_late(self, status: int) -> None:
         """Refuse a connection that nobody has decided on; its task answers when it ends, which this makes it do."""
@@ -292,6 +319,20 @@ class Connection:
         if self._admission is not None:
             self._admission.decided()
             self._admission = None
+
+    # Groups
+
+    def initial_groups(self) -> tuple[str, ...]:
+        """Return the groups that the client brings along, to be joined with those of its consumer's class."""
+        return ()
+
+    async def join(self, group: str) -> None:
+        """Put the connection into a group because the application says so; see ``Hub.join``."""
+        await self._hub.join(group, self)
+
+    def leave(self, group: str) -> None:
+        """Take the connection out of a group."""
+        self._hub.leave(group, self)
 
     # What comes in
 
@@ -352,7 +393,7 @@ class Connection:
             self.end(codes.NORMAL)
         else:
             self._hub.counters.handler_errors += 1
-            self._log_failure(getattr(turn, "__name__", "handler"), error)
+            self.log_failure(getattr(turn, "__name__", "handler"), error)
             if self.state is not State.CONNECTING:
                 self.end(codes.INTERNAL_ERROR)
 
@@ -445,6 +486,17 @@ class Connection:
         frame = plain.missed(group, count, self._config.error_type)
         return None if frame is None else self.format.text(frame)
 
+    def gap(self, group: str, position: Position) -> None:
+        """Tell the client that publications of a group are lost, and where its stream is now."""
+        if self.state is State.OPEN:
+            self._transport.gap(group, position)
+
+    def send_gap(self, group: str, position: Position) -> None:
+        """Send the error frame that says so."""
+        frame = plain.gap(group, position, self._config.error_type)
+        if frame is not None:
+            self.enqueue(self.format.text(frame))
+
     def client_caught_up(self, missed: int) -> None:
         """Note that nothing waits any more for a client that missed messages."""
         logger.info("%s: the client read too slowly and missed %d messages; it has caught up", self, missed)
@@ -489,7 +541,8 @@ class Connection:
                 call,
             )
 
-    def _log_failure(self, handler: str, error: BaseException) -> None:
+    def log_failure(self, handler: str, error: BaseException) -> None:
+        """Log an exception of the application, and let a test have it."""
         logger.error("%s: exception in %s()", self, handler, exc_info=error)
         test = self._scope.get("extensions", {}).get("antiphon.testing")
         if test is not None:  # a communicator, which raises it in the test (testing.observed)

@@ -16,14 +16,17 @@ from typing import Any, TypeAlias
 
 from antiphon import codes
 from antiphon.app import current_app
-from antiphon.connection import Connection, Turns
-from antiphon.events import framework
+from antiphon.connection import Connection, Hooks, Turns
+from antiphon.events import find_turn, framework
 from antiphon.exceptions import ConfigurationError, NotEncodable, UsageError
 from antiphon.layer import ChannelLayer
-from antiphon.types import ASGIApplication, Receive, Scope, Send
+from antiphon.types import ASGIApplication, PublishRequest, Receive, Scope, Send, SubscribeRequest
 from antiphon.wire import plain
 
 __all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer", "Consumer"]
+
+#: What a connection may speak.
+WIRES = ("plain", "centrifuge")
 
 #: A method of a connection that sends the bytes of a message.
 Sender: TypeAlias = Callable[[bytes], None]
@@ -35,8 +38,9 @@ class ConsumerApplication:
     An object, not a function: routers such as Starlette's take a function for something else.
     """
 
-    def __init__(self, consumer_class: type[Consumer], initkwargs: dict[str, Any]) -> None:
+    def __init__(self, consumer_class: type[Consumer], initkwargs: dict[str, Any], wire: str = "plain") -> None:
         self.consumer_class = consumer_class
+        self.wire = wire
         self.consumer_initkwargs = initkwargs
         functools.update_wrapper(self, consumer_class, updated=())
 
@@ -45,7 +49,9 @@ class ConsumerApplication:
         if scope["type"] == "websocket" and not current_app().admits(scope):
             await _refuse(receive, send)
         else:
-            await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
+            consumer = self.consumer_class(**self.consumer_initkwargs)
+            consumer._wire = self.wire
+            await consumer(scope, receive, send)
 
 
 async def _refuse(receive: Receive, send: Send) -> None:
@@ -74,6 +80,7 @@ class Consumer:
     channel_layer: ChannelLayer
     _connection: Connection
     _max_json_depth: int
+    _wire = "plain"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what ``as_asgi`` was given; subclasses may want it."""
@@ -82,12 +89,12 @@ class Consumer:
     def as_asgi(cls, *, wire: str = "plain", **initkwargs: Any) -> ASGIApplication:
         """Return an ASGI application that serves each connection with an instance of this class.
 
-        ``initkwargs`` are passed to ``__init__``. ``wire`` is the protocol spoken over the connection.
+        ``initkwargs`` are passed to ``__init__``. ``wire`` is the protocol spoken over the connection: ``plain``, where
+        each frame is one JSON document, or ``centrifuge``, the protocol of Centrifugo's SDKs.
         """
-        if wire != "plain":
-            raise ConfigurationError(f"wire {wire!r} is not one of antiphon's: 'plain'")
-
-        return ConsumerApplication(cls, initkwargs)
+        if wire not in WIRES:
+            raise ConfigurationError(f"wire {wire!r} is not one of antiphon's: {', '.join(map(repr, WIRES))}")
+        return ConsumerApplication(cls, initkwargs, wire)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection (ASGI 3)."""
@@ -101,7 +108,7 @@ class Consumer:
         event = await receive()
         if event["type"] == "websocket.connect":
             app = current_app()
-            await app.connect(app.hub or await app.start(), self, scope, receive, send).run()
+            await app.connect(app.hub or await app.start(), self, scope, receive, send, self._wire).run()
 
     # What the framework calls
 
@@ -115,6 +122,29 @@ class Consumer:
 
     def turns(self) -> Turns:
         """Return how the connection runs what the application overrides."""
+        raise NotImplementedError
+
+    def hooks(self) -> Hooks:
+        """Return what the application has to say of what a client of the Centrifuge wire asks for."""
+        return Hooks(
+            find_turn(type(self), "on_subscribe", Consumer.on_subscribe),
+            find_turn(type(self), "on_publish", Consumer.on_publish),
+        )
+
+    # What an application may override for the Centrifuge wire
+
+    def on_subscribe(self, request: SubscribeRequest) -> Any:
+        """Tell whether the client may subscribe to ``request.group``; true: it may. Without it, the rule decides.
+
+        ``async def`` in async consumers. ``request.content`` is what came along. Raise ``ClientError`` to say why not.
+        """
+        raise NotImplementedError
+
+    def on_publish(self, request: PublishRequest) -> Any:
+        """Return what of ``request.content`` is published to ``request.group``. Without it, the rule decides.
+
+        ``async def`` in async consumers. Raise ``ClientError`` to refuse.
+        """
         raise NotImplementedError
 
 

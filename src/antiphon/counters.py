@@ -31,6 +31,8 @@ class Counters:
     """``send`` to a channel name that no connection has."""
     origins_refused: int = 0
     """Handshakes of web pages whose origin is not allowed; answered with 403."""
+    tokens_refused: int = 0
+    """Tokens that were not accepted: expired, not signed by anybody known, or for something else."""
     handshakes_timed_out: int = 0
     """Handshakes that took longer than ``handshake_timeout``."""
     half_open_dropped: int = 0
@@ -71,6 +73,12 @@ class Counters:
     """Connections closed because their outbox was full."""
     slow_consumers: int = 0
     """Connections closed because their mailbox was full."""
+    publications_repeated: int = 0
+    """Publications that an engine told of twice; members got them once."""
+    publications_recovered: int = 0
+    """Publications that the process had not heard of, and that were filled in from history."""
+    gaps: int = 0
+    """Times that publications of a group were lost to this process; all its members were told."""
     channels_full: int = 0
     """Messages that a channel had no room for; each sender got ``ChannelFull``."""
     channel_overflows: int = 0
@@ -87,6 +95,8 @@ class Counters:
     """Messages for a connection that was closed already."""
     drained: int = 0
     """Connections that were told to come back because the server stops."""
+    key_reads_failed: int = 0
+    """Times that the file `token_jwks` could not be read again; the keys from before stay in use."""
     log_lines_suppressed: int = 0
     """Lines that were not logged because too many like them came in a second."""
 

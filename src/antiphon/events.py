@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -27,10 +28,13 @@ __all__ = [
     "Handler",
     "carry_event",
     "find_handler",
+    "find_rpc",
+    "find_turn",
     "framework",
     "handler_name",
     "make_event",
     "publication_event",
+    "rpc",
     "shared",
 ]
 
@@ -39,6 +43,7 @@ TYPE_LENGTH = 255
 
 _MARK = "__antiphon_framework__"
 _SHARED = "__antiphon_shared__"
+_RPC = "__antiphon_rpc__"
 
 #: The attribute of a consumer class that makes turns of its handlers, where they are not coroutines.
 TURNS = "_turn_of"
@@ -97,6 +102,49 @@ def _handler_name(event_type: str) -> str:
     if name in _reserved:
         raise InvalidEvent(f"the event's type {event_type!r:.80} names a method of the framework, not a handler")
     return name
+
+
+def find_turn(consumer_class: type, name: str, default: Any) -> Turn | None:
+    """Return the turn of what ``consumer_class`` has under ``name``; None: it has nothing but the ``default``."""
+    attribute = inspect.getattr_static(consumer_class, name)
+    if attribute is default:
+        return None
+    return _as_turn(consumer_class, attribute)
+
+
+@functools.cache
+def _as_turn(consumer_class: type, attribute: Any) -> Turn:
+    make_turn = getattr(consumer_class, TURNS, awaiting)
+    turn: Turn = attribute if make_turn is awaiting and is_async(attribute) else make_turn(attribute)
+    return turn
+
+
+def rpc(method: Any) -> Any:
+    """Let clients of the Centrifuge wire call a method of a consumer by its name; what it returns is the answer.
+
+    ::
+
+        @rpc
+        async def rename(self, content):
+            await self.store(content["name"])
+            return {"name": content["name"]}
+
+    It takes the content that the client sent, None where there was none, and returns what can be written as JSON. A
+    raised ``ClientError`` is told to the client. In a synchronous consumer it is not async.
+    """
+    if not callable(method) or not getattr(method, "__name__", ""):
+        raise UsageError("@rpc is written above a method, without brackets")
+    setattr(method, _RPC, True)
+    return method
+
+
+def find_rpc(consumer_class: type, name: str) -> Turn | None:
+    """Return the turn of the ``@rpc`` method that ``consumer_class`` has under ``name``, or None."""
+    for cls in consumer_class.__mro__:
+        if name in cls.__dict__:
+            attribute = cls.__dict__[name]
+            return _as_turn(consumer_class, attribute) if getattr(attribute, _RPC, False) is True else None
+    return None
 
 
 _found: dict[tuple[type, str], tuple[str, Any, Handler | None]] = {}
@@ -192,14 +240,36 @@ def carry_event(message: object) -> Event:
 
 def publication_event(group: str, publication: Publication) -> Event:
     """Return ``publication`` as an event of type ``publication``, for those who can't be sent JSON as it is."""
-    content = {
-        "type": "publication",
-        "group": group,
-        "content": msgspec.json.decode(publication.data),
-        "epoch": publication.epoch,
-        "offset": publication.offset,
-    }
-    return _packed(content)
+    try:
+        return _publication_event(group, publication, msgspec.json.decode(publication.data))
+    except (msgspec.DecodeError, NotEncodable):
+        return _publication_event(group, publication, _tamed(publication.data))
+
+
+def _publication_event(group: str, publication: Publication, content: Any) -> Event:
+    return _packed(
+        {
+            "type": "publication",
+            "group": group,
+            "content": content,
+            "epoch": publication.epoch,
+            "offset": publication.offset,
+        }
+    )
+
+
+def _tamed(data: bytes) -> Any:
+    """Return a document without what JSON may have and an event can't: halves of surrogate pairs, numbers over 64 bits.
+
+    They become question marks, and floats.
+    """
+    text = json.dumps(json.loads(data), ensure_ascii=False).encode("utf-8", "replace")
+    return json.loads(text, parse_int=_as_number)
+
+
+def _as_number(digits: str) -> int | float:
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else float(digits)
 
 
 def _as_dict(message: object) -> dict[Any, Any]:
@@ -213,10 +283,10 @@ def _as_dict(message: object) -> dict[Any, Any]:
 def _packed(message: dict[Any, Any]) -> Event:
     try:
         packed = _pack(message)
+        content = _unpack(packed)
     except (TypeError, ValueError, OverflowError, RecursionError, NotImplementedError) as error:
         words = str(error) or type(error).__name__
         raise NotEncodable(f"this event can't travel between processes: {words}") from error
-    content = _unpack(packed)
     event_type = content.get("type")
     return Event(event_type if isinstance(event_type, str) else "", content, packed, _is_flat(content))
 

@@ -16,6 +16,10 @@ reaches anybody else::
     │       └── ChannelFull           what was sent to a channel finds no room, and was not accepted (Channels' name)
     ├── MessagesLost                  a reader of a channel was so slow that messages for it were dropped
     ├── ClientError                   the client is wrong: a code and a reason that it is told
+    │   └── TokenRefused              a token that is not accepted; the message is for the log alone
+    │       ├── TokenExpired          a new one is needed
+    │       ├── TokenInvalid          nobody here has signed it, or it says what can't be
+    │       └── TokenMismatch         it is for another group, user or connection
     ├── AcceptConnection              raised in connect(): accept and go on (Channels' name)
     ├── DenyConnection                raised in connect(): refuse (Channels' name)
     └── StopConsumer                  raised in a handler: close and end, without an error (Channels' name)
@@ -40,6 +44,10 @@ __all__ = [
     "NotAccepted",
     "NotEncodable",
     "StopConsumer",
+    "TokenExpired",
+    "TokenInvalid",
+    "TokenMismatch",
+    "TokenRefused",
     "UsageError",
 ]
 
@@ -91,16 +99,60 @@ class MessagesLost(AntiphonError):
 class ClientError(AntiphonError):
     """The client sent something wrong; it is told ``code`` and ``reason`` and keeps its connection.
 
-    ``code`` is a short word for programs (``"invalid_json"``), ``reason`` a sentence for people.
+    ``code`` is a short word for programs (``"invalid_json"``), or a number from 400 to 1999, which is what clients of
+    the Centrifuge wire know; ``reason`` is a sentence for people.
     """
 
-    def __init__(self, code: str, reason: str) -> None:
+    def __init__(self, code: str | int, reason: str) -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
 
     def __str__(self) -> str:
         return f"{self.code}: {self.reason}"
+
+
+class TokenRefused(ClientError):
+    """A token is not accepted: ``code`` and ``reason`` are what the client is told, the message says more to the log.
+
+    The message holds neither the token nor a key.
+    """
+
+    told = ("token_refused", "the token is not accepted")
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(*self.told)
+        self.args = (fault,)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class TokenExpired(TokenRefused):
+    """A token at the wrong time: it has expired, or is not valid yet; a new one may be accepted.
+
+    On the Centrifuge wire error 109, to ``connect`` and to ``subscribe``.
+    """
+
+    told = ("token_expired", "the token is out of date, and a new one is needed")
+
+
+class TokenInvalid(TokenRefused):
+    """A token that nobody here has signed, or that says what can't be.
+
+    On the Centrifuge wire close code 3500 for ``connect``, error 103 for ``subscribe``.
+    """
+
+    told = ("token_invalid", "the token is not accepted")
+
+
+class TokenMismatch(TokenRefused):
+    """A good token for another group, user or connection than the one that it came with.
+
+    On the Centrifuge wire close code 3500.
+    """
+
+    told = ("token_mismatch", "the token is for something else")
 
 
 class AcceptConnection(AntiphonError):

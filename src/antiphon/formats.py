@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from antiphon import frames
 from antiphon.counters import Counters
 from antiphon.deflate import Deflater
+from antiphon.types import Publication
 
 __all__ = ["FRAMES", "MESSAGES", "Chunk", "DeflateFormat", "Format", "FrameFormat", "MessageFormat"]
 
@@ -27,6 +28,9 @@ class Format(Protocol):
 
     def binary(self, payload: bytes) -> Chunk:
         """Return the chunk of one binary message."""
+
+    def publication(self, group: str, publication: Publication, *, kept: bool) -> Chunk:
+        """Return the chunk of a publication in ``group``; ``kept`` tells whether it has a place in a stream."""
 
     def join(self, chunks: Sequence[Chunk]) -> Chunk:
         """Return one chunk that holds ``chunks`` in their order; at least one."""
@@ -55,6 +59,10 @@ class FrameFormat:
     def binary(self, payload: bytes) -> bytes:
         """Return the binary frame."""
         return self._make(frames.BINARY, payload)
+
+    def publication(self, group: str, publication: Publication, *, kept: bool) -> bytes:
+        """Return a text frame of the publication's data: on the plain wire that is all of it."""
+        return self.text(publication.data)
 
     def _make(self, opcode: int, payload: bytes) -> bytes:
         return frames.frame(opcode, payload)
@@ -104,6 +112,10 @@ class MessageFormat:
     def binary(self, payload: bytes) -> tuple[str | bytes, ...]:
         """Return the payload as it is."""
         return (payload,)
+
+    def publication(self, group: str, publication: Publication, *, kept: bool) -> tuple[str | bytes, ...]:
+        """Return the publication's data as text: on the plain wire that is all of it."""
+        return self.text(publication.data)
 
     def join(self, chunks: Sequence[tuple[str | bytes, ...]]) -> tuple[str | bytes, ...]:
         """Return all payloads in one tuple."""

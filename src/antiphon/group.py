@@ -23,12 +23,14 @@ from antiphon import droppable
 from antiphon.fanout import Targets
 from antiphon.formats import Chunk, Format
 from antiphon.rules import Rule
+from antiphon.stream import CatchUp
+from antiphon.types import Position, Publication
 
 if TYPE_CHECKING:
     from antiphon.connection import Connection
     from antiphon.inbox import Inbox
 
-__all__ = ["Cohort", "Group"]
+__all__ = ["Cohort", "Follower", "Group"]
 
 
 class Cohort:
@@ -46,6 +48,10 @@ class Cohort:
         self.pending: list[Chunk] = []
         self._caught_up: dict[Connection, int] = {}
         self._targets: Targets | None = None
+
+    def put(self, chunk: Chunk) -> None:
+        """Give every member a chunk, when the time has come."""
+        self.pending.append(chunk)
 
     def catch_up(self, member: Connection) -> None:
         """Give ``member`` what is pending now, because it is about to get a chunk of its own."""
@@ -109,13 +115,56 @@ class Cohort:
         return shares
 
 
+class Follower:
+    """Stands for a cohort where a member follows the group's stream by itself: it misses nothing of a cohort's."""
+
+    __slots__ = ("members",)
+
+    def __init__(self, member: Connection) -> None:
+        self.members = (member,)
+
+    @property
+    def consumer_class(self) -> type:
+        """The class of the member's consumer."""
+        return self.members[0].consumer_class
+
+    @property
+    def format(self) -> Format:
+        """The format of the member's chunks."""
+        return self.members[0].format
+
+    def put(self, chunk: Chunk) -> None:
+        """Give the member a chunk."""
+        self.members[0].append(chunk)
+
+    def catch_up(self, member: Connection) -> None:
+        """Do nothing."""
+
+    def changed(self) -> None:
+        """Do nothing."""
+
+
 _NO_RULE = Rule()
 
 
 class Group:
     """One group and its cohorts in this process, with the rule that holds for it."""
 
-    __slots__ = ("_source", "cohorts", "inboxes", "keeps_all", "name", "rule", "subscribing", "waiting")
+    __slots__ = (
+        "_source",
+        "catching",
+        "cohorts",
+        "followers",
+        "inboxes",
+        "is_kept",
+        "keeps_all",
+        "name",
+        "position",
+        "repair",
+        "rule",
+        "subscribing",
+        "waiting",
+    )
 
     def __init__(self, name: str, rule: Rule = _NO_RULE) -> None:
         self.name = name
@@ -123,6 +172,16 @@ class Group:
         self.keeps_all = rule.slow == "close"
         """Whether no message may be left out for a slow member."""
         self._source = droppable.Source(name, None)
+        self.is_kept = rule.history_size > 0
+        """Whether publications are kept, and have a position that members go by (``following``)."""
+        self.position: Position | None = None
+        """That of the last publication that was delivered here, where it is known."""
+        self.catching: set[CatchUp] = set()
+        """Of those who read history, and will be members."""
+        self.followers: dict[Connection, Position] = {}
+        """Members who have been given from history what has yet to be delivered to the others, and how far they are."""
+        self.repair: CatchUp | None = None
+        """What comes while a hole is being filled."""
         self.cohorts: dict[tuple[type, Format], Cohort] = {}
         self.inboxes: dict[Inbox, None] = {}
         """The members that read their channel by themselves, as Channels' consumers do."""
@@ -132,12 +191,30 @@ class Group:
         """How many wait for that."""
 
     def __len__(self) -> int:
-        return sum(len(cohort.members) for cohort in self.cohorts.values()) + len(self.inboxes)
+        cohorts = sum(len(cohort.members) for cohort in self.cohorts.values())
+        return cohorts + len(self.inboxes) + len(self.followers) + len(self.catching)
 
     def channels(self) -> list[str]:
         """Return the channel names of the members."""
-        names = [member.channel_name for cohort in self.cohorts.values() for member in cohort.members]
+        names = [member.channel_name for member in (*self.members(), *self.followers)]
         return names + [inbox.channel for inbox in self.inboxes]
+
+    def members(self) -> list[Connection]:
+        """Return the members of all cohorts."""
+        return [member for cohort in self.cohorts.values() for member in cohort.members]
+
+    def audiences(self) -> list[Cohort | Follower]:
+        """Return the cohorts, and those who follow by themselves."""
+        return [*self.cohorts.values(), *map(Follower, self.followers)]
+
+    def classes(self) -> set[type]:
+        """Return the classes of the members' consumers."""
+        return {audience.consumer_class for audience in self.audiences()}
+
+    def follow(self, member: Connection, position: Position) -> Follower:
+        """Let ``member``, which stands at ``position``, follow by itself."""
+        self.followers[member] = position
+        return Follower(member)
 
     def add(self, member: Connection) -> Cohort:
         """Put ``member`` into the cohort of its kind and return that."""
@@ -151,6 +228,8 @@ class Group:
 
     def remove(self, member: Connection) -> None:
         """Take ``member`` out."""
+        if self.followers.pop(member, None) is not None:
+            return
         key = (member.consumer_class, member.format)
         cohort = self.cohorts.get(key)
         if cohort is not None:
@@ -159,9 +238,15 @@ class Group:
             if not cohort.members:
                 del self.cohorts[key]
 
-    def chunk(self, format: Format, payload: bytes, key: str = "") -> Chunk:
+    def chunk(self, format: Format, payload: bytes) -> Chunk:
         """Return a message to all members, one that may be left out for a slow one where the rule says so."""
-        chunk = format.text(payload)
+        return self._mark(format.text(payload), "")
+
+    def publication_chunk(self, format: Format, publication: Publication) -> Chunk:
+        """Return a publication to all members, likewise."""
+        return self._mark(format.publication(self.name, publication, kept=self.is_kept), publication.key)
+
+    def _mark(self, chunk: Chunk, key: str) -> Chunk:
         if self.keeps_all:
             return chunk
         keyed = self.rule.slow == "latest_by_key"

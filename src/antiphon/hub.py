@@ -35,13 +35,15 @@ from antiphon.engines.base import Engine
 from antiphon.events import Handler, find_handler, publication_event
 from antiphon.exceptions import ChannelFull, InvalidEvent, LimitExceeded
 from antiphon.fanout import Targets, write_one
+from antiphon.following import Following
 from antiphon.formats import Chunk, Format
-from antiphon.group import Cohort, Group
+from antiphon.group import Cohort, Follower, Group
 from antiphon.inbox import Inbox, Inboxes
 from antiphon.resumption import Resumption
-from antiphon.rules import Rules
+from antiphon.rules import Rule, Rules
+from antiphon.stream import Recovery
 from antiphon.threads import Outlet
-from antiphon.types import Event, Publication, Turn
+from antiphon.types import Event, Position, Publication, Turn
 from antiphon.wire import plain
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Hub:
         rules: Rules = _NO_RULES,
         process: str = "",
         inbox_limit: int = 4 * MiB,
+        position_check: float = 0,
     ) -> None:
         self.engine = engine
         self.counters = counters
@@ -81,6 +84,8 @@ class Hub:
         self.groups: dict[str, Group] = {}
         """The groups with members in this process, by name."""
         self._connections: dict[str, Connection] = {}
+        self.following = Following(self, position_check)
+        """What looks after positions."""
         self._departed: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
         self._backlog: deque[tuple[Callable[[Any, Any], None], Any, Any]] = deque()
         self._dirty: list[Connection] = []
@@ -113,6 +118,11 @@ class Hub:
         """Return the connection with this channel name: one that is alive, or whose consumer has yet to finish."""
         return self._connections.get(channel_name) or self._departed.get(channel_name)
 
+    def rule(self, name: str) -> Rule:
+        """Return the rule of the group called ``name``."""
+        group = self.groups.get(name)
+        return group.rule if group is not None else self._rules.find(name)
+
     def members(self, name: str) -> int:
         """Return how many connections and channels of this process are in the group."""
         group = self.groups.get(name)
@@ -123,16 +133,48 @@ class Hub:
 
         Raises ``LimitExceeded``. A connection that is over by then joins nothing.
         """
+        group = await self._ready_for(name, connection)
+        if group is None:
+            return
+        if group is self.open_group:
+            self.settle()
+        connection.memberships[group] = group.add(connection)
+
+    async def join_at(self, name: str, connection: Connection, since: Position | None) -> Recovery | None:
+        """Put ``connection`` into a group that keeps its history; return what it is to be given of what it missed.
+
+        ``since`` is how far it came; without it nothing is missed, and it begins at the top. What the recovery has is
+        to be handed to the client before anything else happens on the loop. None: it is a member already, or over.
+        Raises ``LimitExceeded``.
+        """
+        group = await self._ready_for(name, connection)
+        if group is None:
+            return None
+        try:
+            recovery = await self.following.catch_up(group, since)
+            if group not in connection.memberships:
+                self._check_limit(connection)  # once more: it may have joined others meanwhile
+        except BaseException:
+            self._drop_if_empty(group)
+            raise
+        if connection.channel_name not in self._connections or group in connection.memberships:
+            self._drop_if_empty(group)
+            return None
+        self.following.admit(group, connection, recovery.position)
+        return recovery
+
+    async def _ready_for(self, name: str, connection: Connection) -> Group | None:
+        """Return the group when the engine knows of this process's interest; None: there is nothing to join."""
         while True:
             group = self.groups.get(name)
             if group is not None and group in connection.memberships:
-                return
-            if len(connection.memberships) >= self._groups_per_connection:
+                return None
+            try:
+                self._check_limit(connection)
+            except LimitExceeded:
                 if group is not None:
                     self._drop_if_empty(group)
-                raise LimitExceeded(
-                    f"this connection is in {len(connection.memberships)} groups, the limit of groups_per_connection"
-                )
+                raise
             if group is None:
                 group = self._begin(name)
             if group.subscribing is None:
@@ -140,21 +182,36 @@ class Hub:
             await self._wait_for_engine(group, group.subscribing)  # and look again: others came and went meanwhile
         if connection.channel_name not in self._connections:
             self._drop_if_empty(group)
-            return
-        if group is self.open_group:
-            self.settle()
-        connection.memberships[group] = group.add(connection)
+            return None
+        return group
+
+    def _check_limit(self, connection: Connection) -> None:
+        if len(connection.memberships) >= self._groups_per_connection:
+            raise LimitExceeded(
+                f"this connection is in {len(connection.memberships)} groups, the limit of groups_per_connection"
+            )
 
     async def join_inbox(self, name: str, inbox: Inbox) -> None:
-        """Put the channel of ``inbox`` into the group; when this returns, what is published reaches it."""
-        while True:
-            group = self.groups.get(name)
-            if group is None:
-                group = self._begin(name)
-            if group.subscribing is None:
-                break
-            await self._wait_for_engine(group, group.subscribing)
-        inbox.memberships[group] = group.inboxes[inbox] = None
+        """Put the channel of ``inbox`` into the group; when this returns, what is published reaches it.
+
+        A channel that is over by then joins nothing.
+        """
+        try:
+            while True:
+                group = self.groups.get(name)
+                if group is None:
+                    group = self._begin(name)
+                if group.subscribing is None:
+                    break
+                await self._wait_for_engine(group, group.subscribing)
+        except BaseException:
+            self.inboxes.forget_if_idle(inbox)
+            raise
+        member = self.inboxes.reach(inbox.channel, inbox.expiry)  # look again: it may have been forgotten meanwhile
+        if member is None:
+            self._drop_if_empty(group)
+        else:
+            member.memberships[group] = group.inboxes[member] = None
 
     def leave(self, name: str, member: Connection | Inbox) -> None:
         """Take ``member`` out of the group, if it is in it."""
@@ -163,6 +220,7 @@ class Hub:
             return
         if isinstance(member, Inbox):
             self._leave_inbox(group, member)
+            self.inboxes.forget_if_idle(member)
         else:
             self._leave(group, member)
 
@@ -202,7 +260,7 @@ class Hub:
 
     def _subscribe(self, group: Group) -> None:
         """Tell the engine of this process's interest, in a task of the hub's: who joins may be cancelled."""
-        work = self.engine.subscribe(group.name)
+        work = self.following.begin(group) if group.is_kept else self.engine.subscribe(group.name)
         try:
             waits_for = work.send(None)
         except StopIteration:
@@ -234,6 +292,8 @@ class Hub:
             return
         if target.inboxes:
             self._put(target, publication_event(group, publication))
+            if not target.cohorts and not target.is_kept:
+                return
         if self._backlog:
             self._backlog.append((self._publish_late, target, publication))
             self._late_publications += 1
@@ -248,7 +308,7 @@ class Hub:
             return
         if target.inboxes:
             self._put(target, event)
-        if target.cohorts:
+        if target.cohorts or target.followers:
             self._backlog.append((self._deliver, target, event))
             self.schedule()
 
@@ -265,13 +325,16 @@ class Hub:
     def check_handlers(self, name: str, event: Event) -> None:
         """Raise ``InvalidEvent`` if the group has members here and none of them defines a handler for ``event``."""
         group = self.groups.get(name)
-        if group is None or not group.cohorts or group.inboxes:  # who reads an inbox has handlers that are not known
+        if group is None or group.inboxes:  # who reads an inbox has handlers that are not known
             return
         for consumer_class, _ in group.cohorts:
             if find_handler(consumer_class, event.type) is not None:
                 return
+        classes = group.classes()
+        if not classes or any(find_handler(each, event.type) is not None for each in classes):
+            return
         self.counters.events_unhandled += 1
-        names = ", ".join(sorted({consumer_class.__qualname__ for consumer_class, _ in group.cohorts}))
+        names = ", ".join(sorted(each.__qualname__ for each in classes))
         raise InvalidEvent(f"no member of group {name!r} has a handler for {event.type!r} (members: {names})")
 
     def check_room(self, name: str, event: Event) -> None:
@@ -280,13 +343,16 @@ class Hub:
         Whoever reads is told by ``MessagesLost``; here, only the sender can be. The channel has then left the group.
         """
         group = self.groups.get(name)
+        refusal: ChannelFull | None = None
         for inbox in list(group.inboxes) if group is not None else ():
             if not inbox.was_read:
                 try:
                     self.inboxes.check_room(inbox, event)
-                except ChannelFull:
+                except ChannelFull as error:
                     self.leave_all(inbox)
-                    raise
+                    refusal = refusal or error
+        if refusal is not None:
+            raise refusal
 
     def flush(self, connection: Connection) -> None:
         """Write what ``connection`` has pending now, because it is about to be closed."""
@@ -294,14 +360,23 @@ class Hub:
         if group is not None and (cohort := connection.memberships.get(group)) is not None:
             cohort.catch_up(connection)
         if self.sends_wait:
-            for deliver, target, what in self._backlog:
-                if target is connection and deliver is _append:
-                    connection.pending.append(what)
-                elif target in connection.memberships and deliver == self._publish_late:
-                    connection.pending.append(target.chunk(connection.format, what.data, what.key))
+            self._take_from_backlog(connection)
         pending, connection.pending = connection.pending, []
         if pending:
             self.counters.sends_after_close += write_one(connection, self._join(connection.format, pending))
+
+    def _take_from_backlog(self, connection: Connection) -> None:
+        """Give ``connection`` what is behind the events that it will not be there for."""
+        reached: dict[Group, Position] = {}
+        for deliver, target, what in self._backlog:
+            if target is connection and deliver is _append:
+                connection.pending.append(what)
+            elif (
+                target in connection.memberships
+                and deliver == self._publish_late
+                and self.following.is_due(target, connection, what, reached)
+            ):
+                connection.pending.append(target.publication_chunk(connection.format, what))
 
     def _put(self, group: Group, event: Event) -> None:
         for inbox in list(group.inboxes):
@@ -384,13 +459,16 @@ class Hub:
         self._publish(group, publication)
 
     def _publish(self, group: Group, publication: Publication) -> None:
+        if not group.is_kept or self.following.is_next(group, publication):
+            self.deliver_publication(group, publication)
+
+    def deliver_publication(self, group: Group, publication: Publication) -> None:
+        """Put a publication, which comes next, in front of the group's members."""
         self._open(group)
-        if group.keeps_all:  # chunk(), written out
-            for cohort in group.cohorts.values():
-                cohort.pending.append(cohort.format.text(publication.data))
-        else:
-            for cohort in group.cohorts.values():
-                cohort.pending.append(group.chunk(cohort.format, publication.data, publication.key))
+        for cohort in group.cohorts.values():
+            cohort.pending.append(group.publication_chunk(cohort.format, publication))
+        if group.followers:
+            self.following.lead(group, publication)
 
     def _open(self, group: Group) -> None:
         if self.open_group is not group:
@@ -401,24 +479,24 @@ class Hub:
 
     def _deliver(self, group: Group, event: Event) -> None:
         payloads: dict[Any, bytes | None] = {}
-        for cohort in list(group.cohorts.values()):
-            handler = find_handler(cohort.consumer_class, event.type)
+        for audience in group.audiences():
+            handler = find_handler(audience.consumer_class, event.type)
             if handler is None:
-                self._report_unhandled(cohort, group, event)
+                self._report_unhandled(audience, group, event)
             elif handler.shared is not None:
                 if handler.shared not in payloads:
-                    payloads[handler.shared] = self._run_shared(cohort, group, handler, event)
+                    payloads[handler.shared] = self._run_shared(audience, group, handler, event)
                 payload = payloads[handler.shared]
                 if payload is not None:
                     self._open(group)
-                    cohort.pending.append(group.chunk(cohort.format, payload))
+                    audience.put(group.chunk(audience.format, payload))
             elif handler.turn is not None:
                 self.settle()
                 size = len(event.packed)
-                for member in list(cohort.members):
+                for member in list(audience.members):
                     member.mailbox.put(handler.turn, event.copy(), size)
 
-    def _run_shared(self, cohort: Cohort, group: Group, handler: Handler, event: Event) -> bytes | None:
+    def _run_shared(self, audience: Cohort | Follower, group: Group, handler: Handler, event: Event) -> bytes | None:
         """Run the handler once; return what it answered as JSON, or None where there is nothing to send."""
         assert handler.shared is not None
         try:
@@ -428,7 +506,7 @@ class Hub:
             self.counters.handler_errors += 1
             logger.exception(
                 "@shared handler %s.%s failed: no member of group %r in this process got event %r",
-                cohort.consumer_class.__qualname__,
+                audience.consumer_class.__qualname__,
                 handler.name,
                 group.name,
                 event.type,
@@ -449,23 +527,24 @@ class Hub:
             turn = handler.turn or _shared_turn(handler, connection)
             connection.mailbox.put(turn, event.copy(), len(event.packed))
 
-    def _report_unhandled(self, cohort: Cohort, group: Group, event: Event) -> None:
-        self.counters.events_unhandled += len(cohort.members)
+    def _report_unhandled(self, audience: Cohort | Follower, group: Group, event: Event) -> None:
+        self.counters.events_unhandled += len(audience.members)
         logger.error(
             "%s has no handler for event %r sent to group %r: its %d members did not get it",
-            cohort.consumer_class.__qualname__,
+            audience.consumer_class.__qualname__,
             event.type,
             group.name,
-            len(cohort.members),
+            len(audience.members),
         )
 
     async def close(self) -> None:
         """Close every connection and wait until their consumers are done."""
-        self.inboxes.close()
         connections = self.connections
         for connection in connections:
             connection.drain(codes.SERVICE_RESTART)
         await asyncio.gather(*(connection.finished() for connection in connections))
+        self.inboxes.close()
+        await self.following.close()
 
 
 def _append(connection: Connection, chunk: Any) -> None:

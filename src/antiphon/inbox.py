@@ -10,7 +10,7 @@ Laws:
   for one member's sake: the inbox is emptied, leaves its groups, and its reader gets ``MessagesLost``;
 - an inbox whose name was given out by ``new`` lives as long as its reader keeps that name, and nothing in it expires;
 - of any other, what waits longer than ``expiry`` is dropped, and the channel leaves its groups, as in Channels;
-- whatever is dropped is counted and logged;
+- whatever is dropped is counted, and logged unless its reader is gone;
 - inboxes outlive their loop: what was put while one loop ran can be taken on the next, as scripts and tests do that
   run a loop for each call.
 """
@@ -43,6 +43,10 @@ logger = logging.getLogger("antiphon.inbox")
 EXPIRY = 60.0
 
 
+#: The order of all messages.
+_numbers = itertools.count()
+
+
 class ChannelName(str):
     """A channel name whose holder reads the channel: when nobody holds it any more, the channel is over."""
 
@@ -61,7 +65,7 @@ class Loss(NamedTuple):
     """What is taken in the place of messages that were dropped: how many, and from where."""
 
     channel: str
-    count: int
+    messages: int
     limit: int
 
 
@@ -74,7 +78,7 @@ def opened(taken: Taken) -> Event:
     if isinstance(taken, Waiting):
         return taken.event
     raise MessagesLost(
-        f"channel {taken.channel} was read so slowly that {taken.count} messages were dropped at mailbox_limit "
+        f"channel {taken.channel} was read so slowly that {taken.messages} messages were dropped at mailbox_limit "
         f"({taken.limit} bytes), and it has left its groups"
     )
 
@@ -95,6 +99,7 @@ class Inbox:
         "takers",
         "told_until",
         "was_read",
+        "woken",
     )
 
     def __init__(self, channel: str, expiry: float, owner: weakref.ref[ChannelName] | None = None) -> None:
@@ -106,6 +111,8 @@ class Inbox:
         """Bytes of the messages that wait."""
         self.readers: deque[asyncio.Future[None]] = deque()
         """Those who wait for a message and were not woken yet."""
+        self.woken = 0
+        """Readers that were woken and have yet to take what they were woken for."""
         self.takers = 0
         """How many are about to take a message: those who wait, and those who were woken."""
         self.was_read = False
@@ -126,18 +133,12 @@ class Inbox:
     @property
     def is_idle(self) -> bool:
         """Whether nothing would be missed if it were forgotten."""
-        return not (
-            self._owner or self.messages or self.takers or self.memberships or self.lost or self.is_timed
-        )
+        return not (self._owner or self.messages or self.takers or self.memberships or self.lost or self.is_timed)
 
     @property
     def name(self) -> ChannelName | None:
         """The name that its reader keeps, if it does."""
         return self._owner() if self._owner is not None else None
-
-    def own(self, owner: weakref.ref[ChannelName]) -> None:
-        """Let the inbox live as long as the name that ``owner`` refers to."""
-        self._owner = owner
 
     @property
     def deadline(self) -> float:
@@ -166,7 +167,6 @@ class Inboxes:
         self._loop = asyncio.get_running_loop()
         self._inboxes: dict[str, Inbox] = {}
         self._expiring: list[tuple[float, int, Inbox]] = []
-        self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
 
     def all(self) -> dict[str, Inbox]:
@@ -260,7 +260,7 @@ class Inboxes:
         """Put what was taken in vain where it was."""
         inbox = self._inboxes.get(channel) or self._open(channel, expiry)
         if isinstance(taken, Loss):
-            inbox.lost += taken.count
+            inbox.lost += taken.messages
             inbox.told_until = self._loop.time() + inbox.expiry
             self._found(inbox)
         else:
@@ -297,7 +297,8 @@ class Inboxes:
         inbox.size = 0
         inbox.told_until = self._loop.time() + inbox.expiry
         self._leave(inbox)
-        self._found(inbox)
+        if not inbox.is_owned and not inbox.is_timed:
+            self._time(inbox)
 
     # Taking
 
@@ -312,14 +313,15 @@ class Inboxes:
         """Take the oldest message, or word of a loss, as it is: where it may have to be put back."""
         inbox = self.reach(channel, expiry)
         if inbox is None:
-            raise InvalidName(f"channel {channel!r} is not one of this process: only the holder of its name can read it")
+            raise InvalidName(f"channel {channel!r} is not one of this process: only who holds its name can read it")
         if type(channel) is not ChannelName and inbox.is_owned:
             self._disown(inbox)
         inbox.was_read = True
         inbox.takers += 1
         try:
             self._sweep()
-            while not inbox.messages and not inbox.lost:
+            # What others were woken for is theirs, or the reader that runs would take a whole burst.
+            while len(inbox.messages) <= inbox.woken and not inbox.lost:
                 await self._wait(inbox)
             return self._pop(inbox)
         finally:
@@ -333,17 +335,19 @@ class Inboxes:
             await reader
         except BaseException:
             if reader.done() and not reader.cancelled():  # it was woken, and goes away: the message is another's
+                inbox.woken -= 1
                 self._wake(inbox)
-            raise
-        finally:
             with contextlib.suppress(ValueError):
                 inbox.readers.remove(reader)
+            raise
+        inbox.woken -= 1
 
     def _wake(self, inbox: Inbox) -> None:
         """Wake the reader that waits longest, if there is something for it."""
-        while (inbox.messages or inbox.lost) and inbox.readers:
+        while (len(inbox.messages) > inbox.woken or inbox.lost) and inbox.readers:
             reader = inbox.readers.popleft()
             if not reader.done():
+                inbox.woken += 1
                 reader.set_result(None)
                 return
 
@@ -384,16 +388,18 @@ class Inboxes:
     def _sweep(self) -> None:
         """Drop what has expired."""
         now = self._loop.time()
+        if not self._expiring or (self._timer is not None and self._expiring[0][0] > now):
+            return
         while self._expiring and self._expiring[0][0] <= now:
             _, _, inbox = heapq.heappop(self._expiring)
             inbox.is_timed = False
             self._expire(inbox, now)
             if inbox.messages or inbox.lost:
                 self._time(inbox)
-        if not self._expiring:
-            self.close()
-        elif self._timer is None or self._timer.when() != self._expiring[0][0]:
+        if self._expiring:
             self._set_timer()
+        else:
+            self.close()
 
     def _expire(self, inbox: Inbox, now: float) -> None:
         expired = 0
@@ -420,33 +426,36 @@ class Inboxes:
         """Let ``other``, on a loop that runs, have every inbox with its groups, because this loop does not run."""
         self.close()
         inboxes, self._inboxes = self._inboxes, {}
-        for channel, inbox in inboxes.items():
-            groups = [group.name for group in inbox.memberships]
-            inbox.memberships.clear()
-            inbox.readers.clear()
-            inbox.is_timed = False
-            other._take_over(channel, inbox)
-            for group in groups:
-                await join(group, inbox)
+        for inbox in inboxes.values():
+            name = inbox.name
+            if inbox.is_owned and name is None:  # it was let go when no loop ran that would have been told
+                self._counters.dropped_turns += len(inbox.messages)
+                continue
+            moved = other._take_over(inbox, name)
+            for group in inbox.memberships:
+                await join(group.name, moved)
 
-    def _take_over(self, channel: str, inbox: Inbox) -> None:
-        self._inboxes[channel] = inbox
-        name = inbox.name
-        if name is not None:
-            inbox.own(weakref.ref(name, self._when_forgotten(channel)))
-        elif inbox.is_owned:
-            inbox.disown()
-        if inbox.messages and not inbox.is_owned:
-            self._time(inbox)
+    def _take_over(self, inbox: Inbox, name: ChannelName | None) -> Inbox:
+        """Return an inbox that goes on where another ends; those who waited there are gone with their loop."""
+        channel = inbox.channel
+        owner = weakref.ref(name, self._when_forgotten(channel)) if name is not None else None
+        moved = self._inboxes[channel] = Inbox(channel, inbox.expiry, owner)
+        moved.messages, moved.size = inbox.messages, inbox.size
+        moved.lost, moved.told_until, moved.was_read = inbox.lost, inbox.told_until, inbox.was_read
+        if (moved.messages or moved.lost) and not moved.is_owned:
+            self._time(moved)
+        return moved
 
     def flush(self) -> None:
         """Forget every message, and take every channel out of its groups; who waits goes on waiting."""
+        self.close()
+        self._expiring.clear()
         for inbox in list(self._inboxes.values()):
             self._leave(inbox)
             inbox.messages.clear()
             inbox.size = inbox.lost = 0
-            if inbox.is_idle:
-                del self._inboxes[inbox.channel]
+            inbox.is_timed = False
+            self.forget_if_idle(inbox)
 
     def close(self) -> None:
         """Stop the clock."""

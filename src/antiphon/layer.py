@@ -10,23 +10,23 @@ import concurrent.futures
 import contextlib
 import functools
 import logging
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from antiphon.events import make_event
-from antiphon.exceptions import InvalidEvent
-from antiphon.inbox import EXPIRY, ChannelName
+from antiphon.exceptions import ChannelFull, InvalidEvent, UsageError
+from antiphon.inbox import EXPIRY, ChannelName, Taken, opened
 from antiphon.names import check_channel_name, check_group_name
-from antiphon.rules import check_key
-from antiphon.types import Event, Position
+from antiphon.rules import check_key, check_tags
+from antiphon.types import ClientInfo, Event, Page, Position, Publishing, Retention
 from antiphon.wire import plain
 
 if TYPE_CHECKING:
     from antiphon.app import App
-    from antiphon.connection import Connection
-    from antiphon.inbox import Inbox
+    from antiphon.hub import Hub
 
-__all__ = ["ChannelLayer"]
+__all__ = ["ChannelLayer", "full_in_both"]
 
 logger = logging.getLogger("antiphon.layer")
 
@@ -62,7 +62,7 @@ class ChannelLayer:
             else:
                 await hub.join_inbox(group, inbox)
         elif connection.may_join():
-            await hub.join(group, connection)
+            await connection.join(group)
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Take the connection or channel named ``channel`` out of ``group``, if it is in it."""
@@ -71,9 +71,11 @@ class ChannelLayer:
             return await self._app.at_home(self.group_discard, group, channel)
         self._check_group(group)
         self._check_channel(channel)
-        member: Connection | Inbox | None = hub.find(channel) or hub.inboxes.find(channel)
-        if member is not None:
-            hub.leave(group, member)
+        connection = hub.find(channel)
+        if connection is not None:
+            connection.leave(group)
+        elif (inbox := hub.inboxes.find(channel)) is not None:
+            hub.leave(group, inbox)
 
     async def group_send(self, group: str, message: Mapping[str, Any]) -> None:
         """Run the handler named by ``message["type"]`` for every member of ``group``.
@@ -90,27 +92,83 @@ class ChannelLayer:
         event = self._event(message)
         hub.counters.events += 1
         hub.check_handlers(group, event)
-        hub.check_room(group, event)
+        try:
+            hub.check_room(group, event)
+        except ChannelFull as error:
+            raise _full(error) from None
         await hub.engine.send_event(group, event)
 
-    async def publish(self, group: str, content: Any, *, key: str | None = None) -> Position:
+    async def publish(
+        self,
+        group: str,
+        content: Any,
+        *,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        info: ClientInfo | None = None,
+    ) -> Position:
         """Send ``content`` as JSON to every member of ``group`` and return its position in the group's stream.
 
         It is encoded once and runs no handler. Where the group's rule is ``latest_by_key``, it takes the place of an
         earlier publication with the same ``key`` that still waits for a slow member; all those without one share one.
+        A second publication with the same ``idempotency_key`` is not made within the rule's ``idempotency_window``:
+        what is returned is the first one's position, as a ``Repeat``. ``tags``, words about it, and ``info``, who
+        publishes, go with it to members on the Centrifuge wire, and are kept in history.
         A channel that is a member gets ``{"type": "publication", "group": …, "content": …, "epoch": …, "offset": …}``.
         Raises ``InvalidName``, ``NotEncodable``.
         """
         hub = self._app.hub
         if hub is None:
-            return await self._app.at_home(functools.partial(self.publish, key=key), group, content)
+            verb = functools.partial(self.publish, key=key, idempotency_key=idempotency_key, tags=tags, info=info)
+            return await self._app.at_home(verb, group, content)
         if type(group) is not str or group not in hub.groups:
             self._check_group(group)
         if key is not None:
             check_key(key)
         data = plain.encode(content)
         hub.counters.publications += 1
-        return await hub.engine.publish(group, data, key or "")
+        rule = hub.rule(group)
+        if not rule.history_size and idempotency_key is None and tags is None and info is None:
+            return await hub.engine.publish(group, data, key or "")
+        publishing = Publishing(
+            rule.retention,
+            check_key(idempotency_key) if idempotency_key is not None else "",
+            info,
+            check_tags(tags) if tags is not None else None,
+        )
+        return await hub.engine.publish(group, data, key or "", publishing)
+
+    async def history(
+        self, group: str, *, since: Position | None = None, limit: int | None = None, reverse: bool = False
+    ) -> Page:
+        """Return at most ``limit`` of the publications that are kept of ``group``, and the position of the newest.
+
+        Oldest first, from the one behind ``since`` on; with ``reverse`` newest first, from the one before it on. Raises
+        ``InvalidName``; ``UsageError`` for a group whose rule keeps no history.
+        """
+        hub = self._app.hub
+        if hub is None:
+            verb = functools.partial(self.history, since=since, limit=limit, reverse=reverse)
+            return await self._app.at_home(verb, group)
+        self._check_group(group)
+        retention = self._retention(hub, group)
+        return await hub.engine.history(group, retention, since=since, limit=limit, reverse=reverse)
+
+    async def remove_history(self, group: str) -> None:
+        """Drop what is kept of the publications of ``group``; its position stays. Raises as ``history`` does."""
+        hub = self._app.hub
+        if hub is None:
+            return await self._app.at_home(self.remove_history, group)
+        self._check_group(group)
+        self._retention(hub, group)
+        await hub.engine.remove_history(group)
+
+    def _retention(self, hub: Hub, group: str) -> Retention:
+        rule = hub.rule(group)
+        if not rule.history_size:
+            raise UsageError(f"group {group!r} keeps no history: no rule that matches its name sets history_size")
+        return rule.retention
 
     # Channels
 
@@ -128,7 +186,10 @@ class ChannelLayer:
         hub.counters.events += 1
         inbox = hub.inboxes.reach(channel, self.expiry) if hub.find(channel) is None else None
         if inbox is not None:
-            hub.inboxes.check_room(inbox, event, self._capacity(channel))
+            try:
+                hub.inboxes.check_room(inbox, event, self._capacity(channel))
+            except ChannelFull as error:
+                raise _full(error) from None
         await hub.engine.send_direct_event(channel, event)
 
     async def new_channel(self, prefix: str = "specific") -> str:
@@ -144,7 +205,8 @@ class ChannelLayer:
         """Wait for the next message of ``channel`` and return it.
 
         Of several that wait for one channel, one gets it. Raises ``InvalidName``; ``MessagesLost``, once, if the reader
-        was so slow that messages were dropped.
+        was so slow that messages were dropped; ``ConnectionError`` if the loop that channels live on is another, and
+        ends.
         """
         if type(channel) is not ChannelName:
             self._check_channel(channel, receive=True)
@@ -152,41 +214,51 @@ class ChannelLayer:
         if hub is None and self._app.home() is asyncio.get_running_loop():
             hub = await self._app.start()
         if hub is None:
-            return (await self._take_from_afar(channel)).copy()
+            return opened(await self._take_from_afar(channel)).copy()
         return (await hub.inboxes.take(channel, self.expiry)).copy()
 
-    async def _take_from_afar(self, channel: str) -> Event:
+    async def _take_from_afar(self, channel: str) -> Taken:
         """Take a message on the loop that inboxes live on; what comes when nobody waits any more is put back."""
         home = self._app.home()
-        taken: concurrent.futures.Future[Event] = concurrent.futures.Future()
+        taken: concurrent.futures.Future[Taken] = concurrent.futures.Future()
         work = asyncio.run_coroutine_threadsafe(self._take_into(taken, channel), home)
         try:
             return await asyncio.wrap_future(taken)
         except asyncio.CancelledError:
             work.cancel()
-            if not taken.cancelled() and taken.done() and taken.exception() is None:
-                with contextlib.suppress(RuntimeError):  # the loop is closed, and what waits there is gone with it
-                    home.call_soon_threadsafe(self._put_back, channel, taken.result())
+            # At once if something was taken, or when it is: home may be just about to hand it over.
+            taken.add_done_callback(lambda done: self._give_back(done, channel, home))
             raise
 
-    async def _take_into(self, taken: concurrent.futures.Future[Event], channel: str) -> None:
+    async def _take_into(self, taken: concurrent.futures.Future[Taken], channel: str) -> None:
         try:
             hub = self._app.hub or await self._app.start()
-            event = await hub.inboxes.take(channel, self.expiry)
+            what = await hub.inboxes.next(channel, self.expiry)
         except BaseException as error:
             if not taken.set_running_or_notify_cancel():
+                if isinstance(error, Exception):
+                    return  # nobody waits for it any more
                 raise
+            if isinstance(error, asyncio.CancelledError):  # by the end of home, not by who waits
+                error = ConnectionError("the event loop that antiphon's channels live on has ended")
             taken.set_exception(error)
             return
         if taken.set_running_or_notify_cancel():
-            taken.set_result(event)
+            taken.set_result(what)
         else:
-            self._put_back(channel, event)
+            hub.inboxes.put_back(channel, what, self.expiry)
 
-    def _put_back(self, channel: str, event: Event) -> None:
+    def _give_back(
+        self, taken: concurrent.futures.Future[Taken], channel: str, home: asyncio.AbstractEventLoop
+    ) -> None:
+        if not taken.cancelled() and taken.exception() is None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and what waits there is gone with it
+                home.call_soon_threadsafe(self._put_back, channel, taken.result())
+
+    def _put_back(self, channel: str, taken: Taken) -> None:
         hub = self._app.hub
         if hub is not None:
-            hub.inboxes.put_back(channel, event, self.expiry)
+            hub.inboxes.put_back(channel, taken, self.expiry)
 
     # What the face of Channels' own does in its own way (antiphon.channels)
 
@@ -206,3 +278,15 @@ class ChannelLayer:
         except InvalidEvent:
             self._app.counters.events_refused += 1
             raise
+
+
+@functools.cache
+def full_in_both(theirs: type[Exception]) -> type[ChannelFull]:
+    """Return the class that is antiphon's ``ChannelFull`` and that of Channels in one."""
+    return type(ChannelFull.__name__, (ChannelFull, theirs), {"__doc__": ChannelFull.__doc__, "__module__": __name__})
+
+
+def _full(error: ChannelFull) -> ChannelFull:
+    """Return ``error``; where Channels is used, as one that code written for Channels catches as its own."""
+    theirs = sys.modules.get("channels.exceptions")
+    return error if theirs is None else full_in_both(theirs.ChannelFull)(*error.args)

@@ -31,7 +31,6 @@ LOGGERS = (
     "antiphon.inbox",
     "antiphon.layer",
     "antiphon.server",
-    "antiphon.sync",
     "antiphon.threads",
     "antiphon.transport",
 )

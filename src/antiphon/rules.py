@@ -15,10 +15,12 @@ Laws:
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from antiphon.exceptions import ConfigurationError, InvalidName
+from antiphon.types import Retention
 
 __all__ = ["KEY_LENGTH", "Rule", "Rules", "Setting", "check_key", "settings"]
 
@@ -47,6 +49,19 @@ def _choice(default: str, meaning: str, *others: str) -> Any:
     return _setting(default, ", ".join(f"`{word}`" for word in words), meaning, reads)
 
 
+def _number(default: float, meaning: str, takes: str, *, whole: bool = False, zero: bool = False) -> Any:
+    """Declare a setting that is a number over 0, or 0 where ``zero`` allows it."""
+
+    def reads(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            raise ValueError
+        if (value == 0 and not zero) or (whole and value != int(value)):
+            raise ValueError
+        return int(value) if whole else float(value)
+
+    return _setting(default, takes, meaning, reads)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """The settings of a group."""
@@ -58,6 +73,42 @@ class Rule:
         "drop_oldest",
         "latest_by_key",
     )
+    subscribe: Literal["deny", "allow"] = _choice(
+        "deny",
+        "Whether clients of the Centrifuge wire may subscribe by themselves, where the consumer has no `on_subscribe`.",
+        "allow",
+    )
+    publish: Literal["deny", "members", "allow"] = _choice(
+        "deny",
+        "Whether they may publish, where the consumer has no `on_publish`: nobody, those who are in the group, or all.",
+        "members",
+        "allow",
+    )
+    history: Literal["deny", "members"] = _choice(
+        "deny",
+        "Whether those who are in the group may ask for its history; who comes back recovers in any case.",
+        "members",
+    )
+    history_size: int = _number(
+        0, "How many publications are kept; 0: none.", "a whole number, 0 or more", whole=True, zero=True
+    )
+    history_lifetime: float = _number(300.0, "How long each of them is kept.", "seconds, over 0")
+    position_lifetime: float = _number(
+        30 * 86400.0,
+        "How long the group's position is kept after its last member left or its last publication: much longer than "
+        "its publications, so that who comes back late is told of what it missed, and not that nothing was there.",
+        "seconds, over 0",
+    )
+    idempotency_window: float = _number(
+        300.0,
+        "How long an idempotency key is remembered: a second publication with it is not made.",
+        "seconds, over 0",
+    )
+
+    @property
+    def retention(self) -> Retention:
+        """What is kept of the group's stream."""
+        return Retention(self.history_size, self.history_lifetime, self.position_lifetime, self.idempotency_window)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,6 +202,23 @@ def check_key(key: object) -> str:
     if isinstance(key, str) and 0 < len(key) <= KEY_LENGTH and (key.isascii() or _is_unicode(key)):
         return key
     raise InvalidName(f"{key!r:.120} can't be a key: it takes text of 1 to {KEY_LENGTH} characters, or None for no key")
+
+
+#: How many tags a publication has at most.
+TAGS = 64
+
+
+def check_tags(tags: object) -> dict[str, str]:
+    """Return ``tags`` if a publication may have them: at most 64, text by text of up to 255 characters each."""
+    if isinstance(tags, Mapping) and len(tags) <= TAGS and all(_is_tag(each) for pair in tags.items() for each in pair):
+        return dict(tags)
+    raise InvalidName(
+        f"{tags!r:.120} can't be tags: they are at most {TAGS}, text by text of up to {KEY_LENGTH} characters"
+    )
+
+
+def _is_tag(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= KEY_LENGTH and (text.isascii() or _is_unicode(text))
 
 
 def _is_unicode(text: str) -> bool:

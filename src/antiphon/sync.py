@@ -15,8 +15,6 @@ one is run for the call.
 from __future__ import annotations
 
 import asyncio
-import functools
-import logging
 from asyncio import _get_running_loop
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
@@ -24,18 +22,29 @@ from typing import Any, TypeVar
 from antiphon import api
 from antiphon.app import current_app
 from antiphon.exceptions import UsageError
-from antiphon.types import Position
+from antiphon.types import ClientInfo, Page, Position
 
-__all__ = ["group_send", "publish", "send"]
+__all__ = ["group_send", "history", "publish", "send"]
 
 Result = TypeVar("Result")
 
-logger = logging.getLogger("antiphon.sync")
 
-
-def publish(group: str, content: Any, *, key: str | None = None) -> Position:
+def publish(
+    group: str,
+    content: Any,
+    *,
+    key: str | None = None,
+    idempotency_key: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    info: ClientInfo | None = None,
+) -> Position:
     """Send ``content`` as JSON to every member of ``group``; see ``ChannelLayer.publish``."""
-    return _run(api.publish(group, content, key=key))
+    return _run(api.publish(group, content, key=key, idempotency_key=idempotency_key, tags=tags, info=info))
+
+
+def history(group: str, *, since: Position | None = None, limit: int | None = None, reverse: bool = False) -> Page:
+    """Return what is kept of ``group``, and its position; see ``ChannelLayer.history``."""
+    return _run(api.history(group, since=since, limit=limit, reverse=reverse))
 
 
 def group_send(group: str, message: Mapping[str, Any]) -> None:
@@ -48,22 +57,12 @@ def send(channel: str, message: Mapping[str, Any]) -> None:
     _run(api.send(channel, message))
 
 
-@functools.cache
-def _warn_alone() -> None:
-    """Say once that nobody is here to hear."""
-    if current_app().config.engine.startswith("memory:"):
-        logger.warning(
-            "antiphon.sync was called in a process without connections, and the memory engine reaches its own process "
-            "only: nobody hears of this. Call it in the server's process, or choose an engine that processes share."
-        )
-
-
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
     if _get_running_loop() is not None:
         work.close()
         raise UsageError("antiphon.sync was called from async code: await the coroutine of the same name in antiphon")
     hub = current_app().running_hub
     if hub is None:
-        _warn_alone()
+        current_app().warn_if_alone("antiphon.sync")
         return asyncio.run(work)
     return asyncio.run_coroutine_threadsafe(work, hub.loop).result()

@@ -17,8 +17,7 @@ from typing import Any
 from antiphon.app import current_app
 from antiphon.connection import Connection, Turns
 from antiphon.consumer import Consumer, close_code, is_method, outgoing, refuse_binary
-from antiphon.events import framework, is_async
-from antiphon.exceptions import UsageError
+from antiphon.events import framework
 from antiphon.layer import ChannelLayer
 from antiphon.threads import InThread, Outlet
 from antiphon.types import Scope, Turn
@@ -29,13 +28,12 @@ __all__ = ["JsonWebsocketConsumer", "WebsocketConsumer"]
 
 def _turn_of(function: Callable[[Any, Any], Any]) -> Turn:
     """Return the turn that calls a handler in the thread."""
-    if is_async(function):
-        raise UsageError(
-            f"handler {function.__qualname__} is async, and its consumer is not: write 'def {function.__name__}', or "
-            "use AsyncWebsocketConsumer"
-        )
-    turn = InThread(function)
-    functools.update_wrapper(turn, function)
+
+    def call(consumer: Any, event: Any) -> Any:  # asgiref refuses a function that is async, when nobody has called it
+        return function(consumer, event)
+
+    turn = InThread(call)
+    functools.update_wrapper(turn, function, updated=())
     return turn
 
 
@@ -139,28 +137,28 @@ _decode_json = JsonWebsocketConsumer.decode_json.__func__  # type: ignore[attr-d
 
 
 @InThread
-def _connect(consumer: WebsocketConsumer, argument: None) -> None:
-    consumer.connect()
+def _connect(consumer: Any, argument: None) -> object:
+    return consumer.connect()
 
 
 @InThread
-def _receive_text(consumer: WebsocketConsumer, payload: bytes) -> None:
-    consumer.receive(text_data=payload.decode("utf-8", "surrogatepass"))
+def _receive_text(consumer: Any, payload: bytes) -> object:
+    return consumer.receive(text_data=payload.decode("utf-8", "surrogatepass"))
 
 
 @InThread
-def _receive_binary(consumer: WebsocketConsumer, payload: bytes) -> None:
-    consumer.receive(bytes_data=payload)
+def _receive_binary(consumer: Any, payload: bytes) -> object:
+    return consumer.receive(bytes_data=payload)
 
 
 @InThread
-def _receive_content(consumer: JsonWebsocketConsumer, content: Any) -> None:
-    consumer.receive_json(content)
+def _receive_content(consumer: Any, content: Any) -> object:
+    return consumer.receive_json(content)
 
 
 @InThread
-def _disconnect(consumer: WebsocketConsumer, code: int) -> None:
-    consumer.disconnect(code)
+def _disconnect(consumer: Any, code: int) -> object:
+    return consumer.disconnect(code)
 
 
 def _receive_json(consumer: JsonWebsocketConsumer, payload: bytes) -> Coroutine[Any, Any, None]:
@@ -171,6 +169,7 @@ for _turn, _name in (
     (_connect, "connect"),
     (_receive_text, "receive"),
     (_receive_binary, "receive"),
+    (_receive_content, "receive_json"),
     (_receive_json, "receive_json"),
     (_disconnect, "disconnect"),
 ):

@@ -26,7 +26,7 @@ from antiphon.connection import Connection
 from antiphon.droppable import Part, parts
 from antiphon.formats import MESSAGES, Chunk, Format
 from antiphon.outbox import Outbox
-from antiphon.types import Receive, Scope, Send
+from antiphon.types import Position, Receive, Scope, Send
 
 __all__ = ["ASGITransport", "DirectTransport", "Link", "Transport"]
 
@@ -113,6 +113,9 @@ class Transport(Protocol):
     def resume_reading(self) -> None:
         """Go on with taking."""
 
+    def gap(self, group: str, position: Position) -> None:
+        """Tell the client that publications of a group are lost, and where its stream is now."""
+
 
 async def _refuse(scope: Scope, send: Send, status: int) -> None:
     """Answer the handshake with ``status``: plain ASGI knows 403 only, the denial extension any."""
@@ -175,6 +178,10 @@ class _Handshake:
         """Tell the connection that nothing waits any more, if anything was left out until here."""
         if outbox.left_out:
             self.connection.client_caught_up(outbox.caught_up())
+
+    def gap(self, group: str, position: Position) -> None:
+        """Send an error frame."""
+        self.connection.send_gap(group, position)
 
     async def _accept(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._answered = True

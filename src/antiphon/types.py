@@ -7,7 +7,24 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-__all__ = ["ASGIApplication", "Event", "Message", "Position", "Publication", "Receive", "Scope", "Send", "Turn"]
+__all__ = [
+    "ASGIApplication",
+    "ClientInfo",
+    "Event",
+    "Message",
+    "Page",
+    "Position",
+    "Publication",
+    "PublishRequest",
+    "Publishing",
+    "Receive",
+    "Repeat",
+    "Retention",
+    "Scope",
+    "Send",
+    "SubscribeRequest",
+    "Turn",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,11 +46,30 @@ class Position(NamedTuple):
     offset: int
 
 
+class Repeat(Position):
+    """The position of an earlier publication with the same idempotency key: nothing was published now."""
+
+    __slots__ = ()
+
+
+class ClientInfo(msgspec.Struct, frozen=True, gc=False):
+    """Who a client is, as others see it.
+
+    ``user`` is the user's id in text, empty for nobody; ``client`` the connection's. ``connection_info`` and
+    ``subscription_info`` are JSON that the application says of the connection, and of it in one group; empty: nothing.
+    """
+
+    user: str
+    client: str
+    connection_info: bytes = b""
+    subscription_info: bytes = b""
+
+
 class Publication(msgspec.Struct, frozen=True, gc=False):
     """One message of a group: ``data`` is JSON in UTF-8, ``offset`` its place, ``time`` seconds since 1970.
 
     ``key`` tells which earlier publications it may take the place of, where they wait for a member who reads slowly
-    (``antiphon.rules``); empty: it has none.
+    (``antiphon.rules``); empty: it has none. ``info`` is its publisher, ``tags`` are words about it; None: none given.
     """
 
     data: bytes
@@ -41,11 +77,58 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     offset: int
     time: float
     key: str = ""
+    info: ClientInfo | None = None
+    tags: dict[str, str] | None = None
 
     @property
     def position(self) -> Position:
         """Where this publication stands in its stream."""
         return Position(self.epoch, self.offset)
+
+
+class Retention(NamedTuple):
+    """What is kept of a group's stream, by its rule.
+
+    At most ``size`` publications, each for ``lifetime`` seconds; the position, and what has been published with which
+    idempotency key, longer: ``position_lifetime`` and ``idempotency_window`` seconds after the last publication and the
+    one with that key.
+    """
+
+    size: int
+    lifetime: float
+    position_lifetime: float
+    idempotency_window: float
+
+
+class Publishing(NamedTuple):
+    """What goes with a publication besides its data, where anything does."""
+
+    retention: Retention
+    idempotency_key: str = ""
+    """A second publication of the group with the same key is not made; empty: no key."""
+    info: ClientInfo | None = None
+    tags: dict[str, str] | None = None
+
+
+class SubscribeRequest(NamedTuple):
+    """What a client asks for: to subscribe to ``group``, with ``content`` that it sent along; None: nothing."""
+
+    group: str
+    content: Any
+
+
+class PublishRequest(NamedTuple):
+    """What a client asks for: to publish ``content`` to ``group``."""
+
+    group: str
+    content: Any
+
+
+class Page(NamedTuple):
+    """A part of a group's stream: publications, and the position of the newest there ever was."""
+
+    publications: tuple[Publication, ...]
+    top: Position
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from antiphon import cli, codes, config, counters, exceptions, rules
+from antiphon.wire.centrifuge import codes as wire
 
 from .documents import page
 
@@ -25,7 +26,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _number(value: object, unit: str) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    if value in ((), {}):
+    if value in ((), {}, ""):
         return "none"
     if unit.startswith("bytes") and isinstance(value, (int, float)) and value % 1024 == 0:
         whole = int(value)
@@ -65,6 +66,30 @@ def close_codes() -> str:
     return _table(("code", "reason", "sent by", "come back?"), rows)
 
 
+def wire_errors() -> str:
+    """Return the errors of ``antiphon.wire.centrifuge.codes``."""
+    rows = [(str(each.code), each.message, "yes" if each.temporary else "no") for each in wire.ERRORS.values()]
+    return _table(("code", "message", "temporary?"), rows)
+
+
+def wire_close_codes() -> str:
+    """Return the close codes of ``antiphon.wire.centrifuge.codes``."""
+    rows = [
+        (str(entry.code), entry.reason, entry.sender, "yes" if entry.come_back else "no")
+        for entry in wire.DISCONNECTS.values()
+    ]
+    return _table(("code", "reason", "sent by", "come back?"), rows)
+
+
+def wire_unsubscribe_codes() -> str:
+    """Return the unsubscribe codes of ``antiphon.wire.centrifuge.codes``."""
+    rows = [
+        (str(entry.code), entry.reason, entry.sender, "yes" if entry.subscribe_anew else "no")
+        for entry in wire.UNSUBSCRIBES.values()
+    ]
+    return _table(("code", "reason", "sent by", "subscribe anew?"), rows)
+
+
 def counter_names() -> str:
     """Return the table of ``antiphon.counters``; one without a text of its own is told by its name."""
     (source,) = ast.parse(inspect.getsource(counters.Counters)).body
@@ -93,7 +118,8 @@ def command_line() -> str:
         arguments = " ".join(str(each.metavar) for each in command.params if isinstance(each, click.Argument))
         rows = [_option(each) for each in command.params if isinstance(each, click.Option)]
         table = _table(("option", "takes", "default", "meaning"), rows)
-        parts.append(f"## `antiphon {name} {arguments}`\n\n{command.help}\n\n{table}")
+        heading = f"antiphon {name} {arguments}".rstrip()
+        parts.append(f"## `{heading}`\n\n{command.help}\n\n{table}")
     return "\n\n".join(parts)
 
 
@@ -116,6 +142,9 @@ PARTS: list[tuple[str, str, Callable[[], str]]] = [
     ("docs/reference/configuration.md", "options", options),
     ("docs/topics/groups.md", "rules", rule_settings),
     ("docs/reference/close-codes.md", "close codes", close_codes),
+    ("docs/reference/wire.md", "wire errors", wire_errors),
+    ("docs/reference/wire.md", "wire close codes", wire_close_codes),
+    ("docs/reference/wire.md", "wire unsubscribe codes", wire_unsubscribe_codes),
     ("docs/reference/counters.md", "counters", counter_names),
     ("docs/reference/api.md", "exceptions", exception_tree),
     ("docs/reference/cli.md", "command line", command_line),

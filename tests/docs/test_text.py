@@ -107,6 +107,8 @@ def check(words: list[str]) -> None:
             assert f"\n{target}:" in (ROOT / "Makefile").read_text()
         case ["antiphon", "serve", *arguments]:
             parses(antiphon.cli.serve, arguments or ["module:application"])
+        case ["antiphon", "doctor", *arguments]:
+            parses(antiphon.cli.doctor, arguments)
         case ["uvicorn", *arguments]:
             parses(uvicorn_command, arguments if "--ws" not in arguments[:1] else [*arguments, "module:application"])
         case ["python", "-m", module, *_]:

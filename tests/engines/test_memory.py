@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.engines import memory
 from antiphon.engines.memory import MemoryEngine
 from antiphon.events import make_event
-from antiphon.types import Event, Position, Publication
+from antiphon.types import Event, Position, Publication, Publishing, Retention
 
-from ..fakes import run
+from ..fakes import on_jumping_loop, run
 
 
 class Listener:
@@ -203,3 +206,142 @@ def test_offsets_have_no_holes_and_no_epoch_is_used_twice(plan: list[tuple[str, 
             assert len(listener.publications) == heard
 
     run(main())
+
+
+# Memory is given back
+
+KEPT = Publishing(Retention(size=10, lifetime=60, position_lifetime=3600, idempotency_window=300))
+KEYED = KEPT._replace(idempotency_key="k")
+
+
+def streams(engine: MemoryEngine) -> int:
+    return len(engine._active) + len(engine._idle) + len(engine._lasting)
+
+
+@on_jumping_loop
+async def test_when_everything_is_beyond_its_lifetime_nothing_is_left() -> None:
+    engine, _ = await start()
+    for number in range(300):
+        group = f"group {number}"
+        if number % 3 == 0:
+            await engine.subscribe(group, KEPT.retention)
+        for publishing in (KEPT, KEYED, KEPT):
+            await engine.publish(group, b"1", "", publishing)
+        if number % 2:
+            await engine.history(group, KEPT.retention)
+        engine.unsubscribe(group)
+    assert streams(engine) == 300
+    await asyncio.sleep(61)
+    assert not any(stream.kept for stream in engine._lasting.values())
+    assert all(stream.keys for stream in engine._lasting.values())
+    await asyncio.sleep(300)
+    assert not any(stream.keys for stream in engine._lasting.values())
+    assert streams(engine) == 300
+    await asyncio.sleep(3300)
+    assert (streams(engine), engine._queue.first(), engine._sweeper) == (0, math.inf, None)
+
+
+@pytest.mark.parametrize("before", ["history", "a publication that is over"])
+def test_what_a_resting_group_keeps_is_given_back_in_time(before: str) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        engine, _ = await start()
+        await engine.history("other", KEPT.retention)  # ends late, and is looked for
+        if before == "history":
+            await engine.history("a", KEPT.retention)
+        else:
+            await engine.publish("a", b"1", "", KEYED)
+            await asyncio.sleep(400)
+        await engine.publish("a", b"2", "", KEPT)
+        assert len(engine._lasting["a"].kept) == 1
+        await asyncio.sleep(62)
+        assert engine._lasting["a"].kept is memory._NOTHING
+        await engine.stop()
+
+    main()
+
+
+@on_jumping_loop
+async def test_what_ends_first_is_given_back_first_whatever_was_kept_before_it() -> None:
+    engine, _ = await start()
+    for lifetime in (1000.0, 100.0, 10.0):
+        publishing = Publishing(Retention(1, lifetime, lifetime, lifetime))
+        await engine.publish(f"for {lifetime:g}", b"1", "", publishing)
+    left = []
+    for seconds in (12, 100, 1000):
+        await asyncio.sleep(seconds)
+        left.append(sorted(engine._lasting))
+    assert left == [["for 100", "for 1000"], ["for 1000"], []]
+    assert engine._sweeper is None
+
+
+@on_jumping_loop
+async def test_a_group_with_members_gives_back_what_it_kept() -> None:
+    engine, _ = await start()
+    await engine.subscribe("a", KEPT.retention)
+    await engine.publish("a", b"1", "", KEYED)
+    await asyncio.sleep(400)
+    stream = engine._active["a"]
+    assert (stream.kept, stream.keys, stream.due, engine._sweeper) == (memory._NOTHING, {}, None, None)
+
+
+@on_jumping_loop
+async def test_stop_leaves_no_timer() -> None:
+    engine, _ = await start()
+    await engine.publish("a", b"1", "", KEYED)
+    sweeper = engine._sweeper
+    assert sweeper is not None
+    await engine.stop()
+    assert sweeper.cancelled()
+    assert (streams(engine), engine._sweeper) == (0, None)
+
+
+@on_jumping_loop
+async def test_over_a_bound_the_group_that_rests_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "RESTING_GROUPS", 3)
+    engine, _ = await start()
+    first = {name: await engine.publish(name, b"1", "", KEPT) for name in "abcde"}
+    assert list(engine._lasting) == ["c", "d", "e"]
+    assert (await engine.publish("c", b"1", "", KEPT)).epoch == first["c"].epoch
+    assert (await engine.publish("a", b"1", "", KEPT)).epoch != first["a"].epoch
+    assert list(engine._lasting) == ["e", "c", "a"]
+    assert len(engine._queue._heap) <= 6, "what made room is not remembered for as long as it would have been kept"
+    await engine.stop()
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), st.integers(0, 5), st.integers(0, 30) | st.just(math.inf)),
+            st.tuples(st.just("drop"), st.integers(0, 5), st.none()),
+            st.tuples(st.just("take"), st.none(), st.integers(0, 3)),
+        ),
+        max_size=60,
+    )
+)
+def test_each_stream_is_looked_at_when_it_was_said_first(plan: list[Any]) -> None:
+    queue = memory._Queue()
+    each = [memory._Stream(str(number), "e") for number in range(6)]
+    due: dict[int, float] = {}
+    now = 0.0
+    for verb, number, value in plan:
+        if verb == "put":
+            news = value < due.get(number, math.inf)
+            if news:
+                due[number] = value
+            assert queue.put(each[number], value) is news
+        elif verb == "drop":
+            queue.drop(each[number])
+            due.pop(number, None)
+        else:
+            now += value
+            while (stream := queue.take(now)) is not None:
+                when = due.pop(int(stream.group))
+                assert when <= now
+                assert when <= min(due.values(), default=math.inf)
+            assert not any(when <= now for when in due.values())
+        assert queue.first() <= min(due.values(), default=math.inf)
+        assert len(queue._heap) <= 2 * len(due), "places that were left are not most of them"
+    for number in list(due):
+        queue.drop(each[number])
+    assert queue.first() == math.inf

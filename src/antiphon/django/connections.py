@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
@@ -49,6 +50,7 @@ def _is_elsewhere() -> bool:
     return (
         SyncToAsync.thread_sensitive_context.get(None) is not None
         or getattr(AsyncToSync.executors, "current", None) is not None
+        or asyncio.get_running_loop() in AsyncToSync.loop_thread_executors
         or db.close_old_connections is not close_old_connections
     )
 
@@ -65,14 +67,15 @@ _NOTHING = _Nothing()
 
 
 class _Trips:
-    """Trips to the thread of the database, one at a time for all who want one."""
+    """Trips to the thread of the database; all who want one in the same turn of their loop take the same."""
 
     def __init__(self) -> None:
         self.may_be_open = True
         """Whether the thread may have a connection that is open."""
         self._thread = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def opened(self, **signal: Any) -> None:
         """Note that a connection was opened, in the thread that this is called in."""
@@ -82,16 +85,16 @@ class _Trips:
     def take(self) -> asyncio.Future[None]:
         """Return what is done when the next trip is."""
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # another's, which has ended
-            self._loop, self._waiting = loop, []
         turn = loop.create_future()
-        self._waiting.append(turn)
-        if len(self._waiting) == 1:
+        waiting = self._waiting.get(loop)
+        if waiting is None:
+            waiting = self._waiting[loop] = []
             loop.call_soon(self._begin, loop)
+        waiting.append(turn)
         return turn
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting = self._waiting.pop(loop)
         trip = loop.create_task(sync_to_async(self._check)())
         trip.add_done_callback(lambda done: _arrive(done, waiting))
 

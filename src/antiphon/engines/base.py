@@ -5,6 +5,8 @@ nowhere else.
 
 Laws that every engine keeps:
 - offsets of a group count 1, 2, 3 … within an epoch; an epoch that was used is never used again for another stream;
+- what a retention keeps is there for as long as it says, and nothing of it without what came behind it;
+- a publication with an idempotency key that is remembered is not made again: key and append are one step;
 - publications of a group reach ``EngineEvents.publication`` in the order of their offsets, in every process that
   subscribed to the group before they were published;
 - a ``publish`` that returned was accepted; one that raised was not, or the exception says that it can't know.
@@ -15,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from antiphon.types import Event, Position, Publication
+from antiphon.types import Event, Page, Position, Publication, Publishing, Retention
 
 __all__ = ["Engine", "EngineEvents"]
 
@@ -45,11 +47,34 @@ class Engine(ABC):
         """End. After: ``events`` hears nothing more; what was started is closed. Stopping twice does no harm."""
 
     @abstractmethod
-    async def publish(self, group: str, data: bytes, key: str = "") -> Position:
+    async def publish(self, group: str, data: bytes, key: str = "", publishing: Publishing | None = None) -> Position:
         """Append ``data``, a JSON document, to the group's stream and tell every subscribed process, ``key`` with it.
 
-        After: the position is that of the new publication; one more than the last within the same epoch.
+        After: the position is that of the new publication, one more than the last within the same epoch, and it is kept
+        as ``publishing.retention`` says. Where the idempotency key is remembered, nothing has happened, and the
+        position is a ``Repeat``: that of the publication which was made with the key.
         """
+
+    @abstractmethod
+    async def history(
+        self,
+        group: str,
+        retention: Retention,
+        *,
+        since: Position | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Page:
+        """Return at most ``limit`` publications of those that are kept, and the top of the stream.
+
+        Oldest first, from the one behind ``since.offset`` on; with ``reverse`` newest first, from the one before it on.
+        The epoch of ``since`` is not looked at: who asks compares it with that of the page. After: the position that
+        the page names is kept as ``retention`` says.
+        """
+
+    @abstractmethod
+    async def remove_history(self, group: str) -> None:
+        """Drop what is kept of the group's publications. After: the position is what it was."""
 
     @abstractmethod
     async def send_event(self, group: str, event: Event) -> None:
@@ -60,8 +85,11 @@ class Engine(ABC):
         """Tell the process that holds the connection named ``channel`` of ``event``."""
 
     @abstractmethod
-    async def subscribe(self, group: str) -> None:
-        """Declare this process's interest in ``group``. After: what is published from now on reaches ``events``."""
+    async def subscribe(self, group: str, retention: Retention | None = None) -> None:
+        """Declare this process's interest in ``group``. After: what is published from now on reaches ``events``.
+
+        The group's position is kept until ``unsubscribe``, and after that as ``retention`` says.
+        """
 
     @abstractmethod
     def unsubscribe(self, group: str) -> None:

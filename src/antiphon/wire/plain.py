@@ -18,6 +18,7 @@ import msgspec
 
 from antiphon.exceptions import ClientError, NotEncodable
 from antiphon.scalars import as_scalar
+from antiphon.types import Position
 
 __all__ = ["binary_frame", "decode", "encode", "error", "missed"]
 
@@ -171,3 +172,9 @@ def missed(group: str, count: int, error_type: str) -> bytes | None:
     """Return the frame that tells a client how many messages of a group were left out for it, or None as above."""
     problem = ClientError("missed", "this client reads too slowly, and messages were left out")
     return error(problem, error_type, group=group, missed=count)
+
+
+def gap(group: str, position: Position, error_type: str) -> bytes | None:
+    """Return the frame that tells a client that publications of a group are lost, or None as above."""
+    problem = ClientError("gap", "messages of this group are lost; what comes now is behind the gap")
+    return error(problem, error_type, group=group, epoch=position.epoch, offset=position.offset)

@@ -1,0 +1,475 @@
+"""What a client of the Centrifuge wire asks for, command by command, and what is answered.
+
+Laws:
+- a command is answered once, with its number; ``send`` and a pong are not answered at all;
+- what is not opened to clients, by a hook of the consumer or by the group's rule, is refused with 103 or 108;
+- history and recovery of a group are for those who may subscribe to it;
+- an exception of the application in a command is error 100 for this command, and logged; the connection goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
+
+from antiphon.config import Config
+from antiphon.credentials import ttl_of
+from antiphon.events import find_rpc
+from antiphon.exceptions import (
+    ClientError,
+    InvalidName,
+    LimitExceeded,
+    StopConsumer,
+    TokenExpired,
+    TokenMismatch,
+    TokenRefused,
+    is_kind,
+)
+from antiphon.hub import Hub
+from antiphon.lifecycle import State
+from antiphon.names import check_group_name
+from antiphon.pushformat import on_wire
+from antiphon.rules import check_key
+from antiphon.stream import Recovery
+from antiphon.types import Position, Publishing, PublishRequest, Repeat, SubscribeRequest
+from antiphon.verifier import SubscriptionToken
+from antiphon.wire import plain
+from antiphon.wire.centrifuge import codes, commands, pushes, replies
+from antiphon.wire.centrifuge.exceptions import CommandTooBig, ProtocolError
+
+if TYPE_CHECKING:
+    from antiphon.centrifuge import CentrifugeConnection
+    from antiphon.connection import Consumer, Turns
+
+__all__ = ["Commands", "Read"]
+
+#: The call by which a client publishes so that a repetition is not a second publication.
+KEYED_PUBLISH = "antiphon.publish"
+
+logger = logging.getLogger("antiphon.connection")
+
+#: Application's own errors are numbers from here on; one without a number of its own is this.
+_APPLICATION = 400
+
+
+class Refused(Exception):
+    """A command is answered with an error."""
+
+    def __init__(self, code: int, message: str = "") -> None:
+        error = codes.ERRORS.get(code)
+        super().__init__(code, message)
+        self.error = codes.Error(
+            code, message or (error.message if error is not None else "error"), error is not None and error.temporary
+        )
+
+
+class Read(NamedTuple):
+    """What was read of a frame: its commands with their ids, and what is wrong behind them."""
+
+    numbered: Sequence[tuple[int, commands.Command]] = ()
+    problem: ProtocolError | None = None
+
+
+class Greeting(NamedTuple):
+    """The first frame: the command ``connect`` with its id, and what came with it."""
+
+    number: int
+    connect: commands.Connect
+    rest: Read
+
+
+class Commands:
+    """The commands of one connection."""
+
+    __slots__ = ("_config", "_connection", "_consumer", "_hooks", "_hub", "_subscriptions", "_turns")
+
+    def __init__(
+        self, connection: CentrifugeConnection, consumer: Consumer, turns: Turns, hub: Hub, config: Config
+    ) -> None:
+        self._connection = connection
+        self._consumer = consumer
+        self._turns = turns
+        self._hooks = consumer.hooks()
+        self._hub = hub
+        self._config = config
+        self._subscriptions: dict[str, replies.SubscribeResult | None] = {}
+        """The client's subscriptions: None for one of its own, what it was told of it for one of the server's."""
+
+    # Frames
+
+    def greeting(self, payload: bytes) -> Greeting | str:
+        """Return what the first frame holds, or why it is none."""
+        numbered, problem = self._read(payload)
+        if isinstance(problem, CommandTooBig) and not numbered:
+            # It says where the client stands in every group that the server put it into: they may be many.
+            end = len(payload) - len(problem.rest)
+            rest = self._read(problem.rest) if problem.rest else Read()
+            numbered, problem = self._read(payload[:end], max_command_size=end)
+        else:
+            rest = Read(numbered[1:], problem)
+        if not numbered:
+            return problem.reason if problem is not None else "there is no command"
+        number, connect = numbered[0]
+        return Greeting(number, connect, rest) if isinstance(connect, commands.Connect) else _NO_GREETING
+
+    async def frame(self, consumer: Any, payload: bytes) -> None:
+        """Handle the commands of a frame, in their order: a turn of the consumer."""
+        await self.rest(consumer, self._read(payload))
+
+    async def rest(self, consumer: Any, read: Read) -> None:
+        """Handle what was read of a frame, and what stands behind a command that is too big: a turn of the consumer."""
+        while True:
+            for number, command in read.numbered:
+                if self._connection.state is not State.OPEN:
+                    return
+                await self._handle(number, command)
+            problem = read.problem
+            if not isinstance(problem, CommandTooBig):
+                if problem is not None:
+                    self._break_off(problem.reason)
+                return
+            self._hub.counters.client_errors += 1
+            self._refuse(problem.id, codes.Error(codes.ERROR_BAD_REQUEST, problem.reason))
+            if not problem.rest:
+                return
+            read = self._read(problem.rest)
+
+    def _read(self, payload: bytes, **limits: int) -> Read:
+        try:
+            return Read(self._connection.push_format.encoding.decode_frame(payload, **limits))
+        except ProtocolError as problem:
+            return Read(problem.before, problem)
+
+    async def _handle(self, number: int, command: commands.Command) -> None:
+        try:
+            result = await _HANDLERS[type(command)](self, command)
+        except Refused as refused:
+            self._refuse(number, refused.error)
+        except ClientError as problem:
+            self._hub.counters.client_errors += 1
+            self._refuse(number, _as_error(problem))
+        except LimitExceeded as problem:
+            self._refuse(number, codes.Error(codes.ERROR_LIMIT_EXCEEDED, str(problem)))
+        except asyncio.CancelledError as error:
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                raise
+            self._failed(number, command, error)  # what it waited for was cancelled, not the connection's task
+        except Exception as error:
+            if is_kind(error, StopConsumer):
+                raise
+            self._failed(number, command, error)
+        else:
+            if result is not None and number:
+                self._reply(number, result)
+
+    def _failed(self, number: int, command: commands.Command, error: BaseException) -> None:
+        self._hub.counters.handler_errors += 1
+        self._connection.log_failure(type(command).__name__.lower(), error)
+        self._refuse(number, codes.ERRORS[codes.ERROR_INTERNAL])
+
+    def _reply(self, number: int, result: replies.Result) -> None:
+        connection = self._connection
+        encoded = connection.push_format.encoding.encode_reply(number, result)
+        if isinstance(result, replies.SubscribeResult):  # who is a member now gets those publications, too
+            connection.reply_first(encoded)
+        else:
+            connection.reply(encoded)
+
+    def _refuse(self, number: int, error: codes.Error) -> None:
+        if number:
+            self._connection.reply(self._connection.push_format.encoding.encode_error(number, error))
+
+    def _break_off(self, reason: str) -> None:
+        self._hub.counters.client_errors += 1
+        self._connection.end(codes.CLOSE_BAD_REQUEST, reason)
+
+    # Commands without a group
+
+    async def _connect(self, command: commands.Connect) -> None:
+        self._break_off("connect came a second time")
+
+    async def _pong(self, command: commands.Pong) -> None:
+        self._connection.ponged()
+
+    async def _ping(self, command: commands.Ping) -> None:
+        raise Refused(codes.ERROR_NOT_AVAILABLE)
+
+    async def _send(self, command: commands.Send) -> None:
+        data = command.data or b"null"
+        turn = self._turns.text if is_text(data) else self._turns.binary
+        await turn(self._consumer, data)
+
+    async def _rpc(self, command: commands.Rpc) -> replies.RpcResult:
+        if command.method == KEYED_PUBLISH:
+            answer: Any = await self._publish_once(self._content(command.data))
+        elif (turn := find_rpc(type(self._consumer), command.method)) is not None:
+            answer = await turn(self._consumer, self._content(command.data))
+        else:
+            raise Refused(codes.ERROR_METHOD_NOT_FOUND)
+        return replies.RpcResult(plain.encode(answer))
+
+    # Tokens
+
+    async def _refresh(self, command: commands.Refresh) -> replies.RefreshResult | None:
+        credentials = self._connection.credentials
+        if credentials.ttl is None:
+            self._break_off("refresh came, but this connection does not expire")
+            return None
+        try:
+            credentials.show(command.token)
+        except TokenExpired as refused:
+            raise self._refused(refused, codes.ERROR_EXPIRED) from None
+        except TokenRefused as refused:
+            self._connection.end(codes.CLOSE_INVALID_TOKEN, refused.reason)
+            raise self._refused(refused, codes.ERROR_PERMISSION_DENIED) from None
+        ttl = credentials.ttl
+        return replies.RefreshResult(self._connection.client, expires=ttl is not None, ttl=ttl or 0)
+
+    async def _sub_refresh(self, command: commands.SubRefresh) -> replies.SubRefreshResult:
+        if command.channel not in self._subscriptions or not command.token:
+            raise Refused(codes.ERROR_PERMISSION_DENIED)
+        ttl = ttl_of(self._show(command.channel, command.token))
+        return replies.SubRefreshResult(expires=ttl is not None, ttl=ttl or 0)
+
+    def _show(self, group: str, token: str) -> SubscriptionToken | None:
+        """Take the token of a subscription; None: tokens are not checked here."""
+        connection = self._connection
+        try:
+            return connection.credentials.show_for(group, token, user=connection.user_id, client=connection.client)
+        except TokenExpired as refused:
+            raise self._refused(refused, codes.ERROR_TOKEN_EXPIRED) from None
+        except TokenRefused as refused:
+            if isinstance(refused, TokenMismatch):
+                connection.end(codes.CLOSE_INVALID_TOKEN, refused.reason)
+            raise self._refused(refused, codes.ERROR_PERMISSION_DENIED) from None
+
+    def _refused(self, refused: TokenRefused, code: int) -> Refused:
+        self._hub.counters.tokens_refused += 1
+        logger.info("%s: a token is not accepted: %s", self._connection, refused)
+        return Refused(code)
+
+    def subscription_expired(self, group: str) -> None:
+        """End a subscription for which no new token came in time."""
+        if self._subscriptions.get(group) is not None:
+            self._connection.end(codes.CLOSE_SUBSCRIPTION_EXPIRED)
+        else:
+            self.unsubscribe_by_server(group, codes.UNSUBSCRIBE_EXPIRED)
+
+    # Subscriptions
+
+    async def _subscribe(self, command: commands.Subscribe) -> replies.SubscribeResult | None:
+        group = self._group(command.channel)
+        if command.type or command.tf:
+            raise Refused(codes.ERROR_NOT_AVAILABLE, "this kind of subscription is not offered")
+        if group in self._subscriptions:
+            raise Refused(codes.ERROR_ALREADY_SUBSCRIBED)
+        ttl = await self._permit_subscribing(group, command)
+        result = await self._enter(group, command)
+        return result if result is None or ttl is None else replace(result, expires=True, ttl=ttl)
+
+    async def _enter(self, group: str, command: commands.Subscribe) -> replies.SubscribeResult | None:
+        """Make the client a member, and return what it is told; None: the connection is over."""
+        since = Position(command.epoch, command.offset) if command.recover else None
+        if not self._hub.rule(group).history_size:
+            await self._hub.join(group, self._connection)
+            if group in self._subscriptions:
+                raise Refused(codes.ERROR_ALREADY_SUBSCRIBED)
+            self._subscriptions[group] = None
+            return replies.SubscribeResult(was_recovering=command.recover)
+        recovery = await self._hub.join_at(group, self._connection, since)
+        if recovery is None:
+            if self._connection.state is State.OPEN:  # the application was faster
+                raise Refused(codes.ERROR_ALREADY_SUBSCRIBED)
+            return None
+        if since is not None and not recovery.recovered and command.flag & commands.REJECT_UNRECOVERED:
+            self._hub.leave(group, self._connection)
+            raise Refused(codes.ERROR_UNRECOVERABLE_POSITION)
+        self._subscriptions[group] = None
+        return _subscribed(since, recovery)
+
+    async def _permit_subscribing(self, group: str, command: commands.Subscribe) -> int | None:
+        """Return for how many seconds, None for ever; a token wins over the hook, and the hook over the rule."""
+        if command.token and self._connection.credentials.are_checked:
+            return ttl_of(self._show(group, command.token))
+        if self._hooks.subscribe is not None:
+            request = SubscribeRequest(group, self._content(command.data))
+            permitted = await self._hooks.subscribe(self._consumer, request)
+        else:
+            permitted = self._hub.rule(group).subscribe == "allow"
+        if not permitted:
+            raise Refused(codes.ERROR_PERMISSION_DENIED)
+        return None
+
+    async def _unsubscribe(self, command: commands.Unsubscribe) -> replies.UnsubscribeResult:
+        if command.channel in self._subscriptions:
+            del self._subscriptions[command.channel]
+            self._connection.credentials.forget(command.channel)
+            self._hub.leave(command.channel, self._connection)
+        return replies.UnsubscribeResult()
+
+    # What is done with groups
+
+    async def _publish(self, command: commands.Publish) -> replies.PublishResult:
+        if command.type:
+            raise Refused(codes.ERROR_NOT_AVAILABLE)
+        await self._publish_to(self._group(command.channel), self._content(command.data), "")
+        return replies.PublishResult()
+
+    async def _publish_once(self, content: Any) -> dict[str, Any]:
+        """Publish with a key of the client's, so that it may ask again where it did not hear the answer.
+
+        The key is the user's own: what others have published under it does not count.
+        """
+        if not isinstance(content, dict) or not {"channel", "data", "key"} <= set(content):
+            raise Refused(codes.ERROR_BAD_REQUEST, f"{KEYED_PUBLISH} takes an object with channel, data and key")
+        try:
+            key = check_key(content["key"])
+        except InvalidName as problem:
+            raise Refused(codes.ERROR_BAD_REQUEST, str(problem)) from None
+        user = self._connection.user_id
+        position = await self._publish_to(self._group(content["channel"]), content["data"], f"{len(user)}:{user}:{key}")
+        return {"epoch": position.epoch, "offset": position.offset, "repeated": isinstance(position, Repeat)}
+
+    async def _publish_to(self, group: str, content: Any, idempotency_key: str) -> Position:
+        """Publish as the hook or the rule permits."""
+        rule = self._hub.rule(group)
+        if self._hooks.publish is not None:
+            content = await self._hooks.publish(self._consumer, PublishRequest(group, content))
+        elif rule.publish == "deny" or (rule.publish == "members" and group not in self._subscriptions):
+            raise Refused(codes.ERROR_PERMISSION_DENIED)
+        self._hub.counters.publications += 1
+        publishing = Publishing(rule.retention, idempotency_key, self._connection.info)
+        return await self._hub.engine.publish(group, plain.encode(content), "", publishing)
+
+    async def _history(self, command: commands.History) -> replies.HistoryResult:
+        group = self._group(command.channel)
+        rule = self._hub.rule(group)
+        if not rule.history_size:
+            raise Refused(codes.ERROR_NOT_AVAILABLE)
+        if rule.history == "deny" or group not in self._subscriptions:
+            raise Refused(codes.ERROR_PERMISSION_DENIED)
+        since = command.since
+        if since is not None and command.reverse and since.offset == 0:
+            raise Refused(codes.ERROR_BAD_REQUEST)
+        limit = command.limit if command.limit >= 0 else None
+        page = await self._hub.engine.history(group, rule.retention, since=since, limit=limit, reverse=command.reverse)
+        if since is not None and since.epoch not in ("", page.top.epoch):
+            raise Refused(codes.ERROR_UNRECOVERABLE_POSITION)
+        publications = [on_wire(each, kept=True) for each in page.publications]
+        return replies.HistoryResult(publications, page.top.epoch, page.top.offset)
+
+    async def _presence(self, command: commands.Presence | commands.PresenceStats) -> None:
+        raise Refused(codes.ERROR_NOT_AVAILABLE)
+
+    # Subscriptions of the server
+
+    async def subscribe_by_server(self, group: str) -> None:
+        """Subscribe the client because the application says so; it is told with the answer to connect, or at once."""
+        if group in self._subscriptions:
+            return
+        connection = self._connection
+        if not self._hub.rule(group).history_size:
+            await self._hub.join(group, connection)
+            result = replies.SubscribeResult()
+        else:
+            before = connection.asked.subs.get(group) if connection.state is State.CONNECTING else None
+            since = Position(before.epoch, before.offset) if before is not None and before.recover else None
+            recovery = await self._hub.join_at(group, connection, since)
+            if recovery is None:
+                return
+            result = _subscribed(since, recovery)
+        self._subscriptions[group] = result
+        if connection.state is State.OPEN:
+            connection.push(
+                group,
+                pushes.Subscribe(result.recoverable, result.epoch, result.offset, positioned=result.positioned),
+            )
+
+    def made_by_server(self) -> dict[str, replies.SubscribeResult]:
+        """Return the subscriptions that the client is told of with the answer to connect."""
+        return {group: result for group, result in self._subscriptions.items() if result is not None}
+
+    def unsubscribe_by_server(self, group: str, code: int) -> None:
+        """End a subscription from this side, and tell the client."""
+        if group in self._subscriptions:
+            del self._subscriptions[group]
+            self._connection.credentials.forget(group)
+            self._hub.leave(group, self._connection)
+            self._connection.push(group, pushes.Unsubscribe(code, codes.UNSUBSCRIBES[code].reason))
+
+    def insufficient_state(self, group: str) -> None:
+        """Note that publications of a group are lost: the client subscribes anew, or comes back, and recovers."""
+        if self._subscriptions.get(group) is not None:
+            self._connection.end(codes.CLOSE_INSUFFICIENT_STATE)
+        else:
+            self.unsubscribe_by_server(group, codes.UNSUBSCRIBE_INSUFFICIENT_STATE)
+
+    # What commands have in common
+
+    def _group(self, name: str) -> str:
+        try:
+            return check_group_name(name)
+        except InvalidName as problem:
+            raise Refused(codes.ERROR_BAD_REQUEST, str(problem)) from None
+
+    def _content(self, data: bytes) -> Any:
+        if not data:
+            return None
+        try:
+            return plain.decode(data, self._config.max_json_depth)
+        except ClientError as problem:
+            self._hub.counters.client_errors += 1
+            raise Refused(codes.ERROR_BAD_REQUEST, problem.reason) from None
+
+
+def _subscribed(since: Position | None, recovery: Recovery) -> replies.SubscribeResult:
+    """Return what a client is told of a subscription to a group that keeps its history."""
+    recovered = since is not None and recovery.recovered
+    return replies.SubscribeResult(
+        recoverable=True,
+        positioned=True,
+        epoch=recovery.position.epoch,
+        offset=since.offset if recovered and since is not None else recovery.position.offset,
+        recovered=recovered,
+        was_recovering=since is not None,
+        publications=[on_wire(each, kept=True) for each in recovery.publications] if recovered else (),
+    )
+
+
+_NO_GREETING = "the first command is not connect"
+
+
+def is_text(data: bytes) -> bool:
+    """Tell whether ``data`` is UTF-8; from a Protobuf connection it may be anything."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _as_error(problem: ClientError) -> codes.Error:
+    if isinstance(problem.code, int):
+        return codes.Error(problem.code, problem.reason)
+    return codes.Error(_APPLICATION, f"{problem.code}: {problem.reason}")
+
+
+_HANDLERS: dict[type, Callable[[Any, Any], Coroutine[Any, Any, Any]]] = {
+    commands.Connect: Commands._connect,
+    commands.Subscribe: Commands._subscribe,
+    commands.Unsubscribe: Commands._unsubscribe,
+    commands.Publish: Commands._publish,
+    commands.Presence: Commands._presence,
+    commands.PresenceStats: Commands._presence,
+    commands.History: Commands._history,
+    commands.Ping: Commands._ping,
+    commands.Pong: Commands._pong,
+    commands.Send: Commands._send,
+    commands.Rpc: Commands._rpc,
+    commands.Refresh: Commands._refresh,
+    commands.SubRefresh: Commands._sub_refresh,
+}

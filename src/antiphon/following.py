@@ -1,0 +1,248 @@
+"""Members of a group that go by its stream: none of its publications is left out for them, or they are told.
+
+The hub's members are of two kinds where a group keeps its history: those that are simply sent what is published, and
+those that have a *position*, by which they can come back. Both get the same bytes from the same cohorts, so it is
+enough that the group as a whole has a position, and that members enter a cohort only where theirs is the same.
+
+Laws:
+- a group that keeps its history has a position before it has members, so that nothing can be lost unnoticed;
+- what is delivered to it has the next offset; what was delivered before is skipped and counted;
+- where something is missing, what comes waits, the hole is filled from history in order, and if history no longer has
+  it, every member is told of the gap and where the stream is now;
+- a member that joins with a position gets what is behind it, once, whatever is published meanwhile;
+- what a lost subscription has swallowed is found by a check, at the latest so often as the configuration says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING
+
+from antiphon.stream import CatchUp, Place, Recovery, place
+from antiphon.types import Page, Position, Publication
+
+if TYPE_CHECKING:
+    from antiphon.connection import Connection
+    from antiphon.group import Group
+    from antiphon.hub import Hub
+
+__all__ = ["Following"]
+
+logger = logging.getLogger("antiphon.hub")
+
+#: How many groups are checked before others may have the loop.
+_AT_ONCE = 100
+
+
+class Following:
+    """The part of a hub that looks after positions, and checks them every ``interval`` seconds; 0: never."""
+
+    def __init__(self, hub: Hub, interval: float) -> None:
+        self._hub = hub
+        self._interval = interval
+        self._check: asyncio.TimerHandle | None = None
+        """The next check, or the one that runs."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Coming in
+
+    async def begin(self, group: Group) -> None:
+        """Subscribe to the group and learn its position, before anybody is a member."""
+        engine = self._hub.engine
+        await engine.subscribe(group.name, group.rule.retention)
+        try:
+            group.position = (await self.catch_up(group, None)).position
+        except BaseException:
+            engine.unsubscribe(group.name)
+            raise
+        self._watch()
+
+    async def catch_up(self, group: Group, since: Position | None) -> Recovery:
+        """Read what is behind ``since`` while publications come, and return all that a new member is to be given.
+
+        Without ``since`` it begins at the top. It has to be admitted before anything else happens on the loop.
+        """
+        catch_up = CatchUp(since)
+        group.catching.add(catch_up)
+        try:
+            return await self._read(group, catch_up)
+        finally:
+            group.catching.discard(catch_up)
+
+    async def _read(self, group: Group, catch_up: CatchUp) -> Recovery:
+        page = await self._page(group, catch_up)
+        if catch_up.is_torn(page):
+            page = await self._page(group, catch_up)
+        return catch_up.finish(page)
+
+    async def _page(self, group: Group, catch_up: CatchUp) -> Page:
+        since = catch_up.since
+        limit = 0 if since is None else None
+        return await self._hub.engine.history(group.name, group.rule.retention, since=since, limit=limit)
+
+    def admit(self, group: Group, connection: Connection, position: Position) -> None:
+        """Make the connection, which stands at ``position``, a member: of a cohort, or for now by itself."""
+        if group.position == position:
+            self._enter_cohort(group, connection)
+        else:  # what it was given from history has yet to be delivered to the others
+            connection.memberships[group] = group.follow(connection, position)
+
+    def _enter_cohort(self, group: Group, connection: Connection) -> None:
+        if group is self._hub.open_group:
+            self._hub.settle()
+        connection.memberships[group] = group.add(connection)
+
+    # What is published
+
+    def is_next(self, group: Group, publication: Publication) -> bool:
+        """Tell whether a publication is to be delivered to the group now."""
+        for catch_up in group.catching:
+            catch_up.live(publication)
+        if group.position is None:  # nobody is a member yet
+            return False
+        if group.repair is not None:
+            group.repair.live(publication)
+            return False
+        where = place(group.position, publication)
+        if where is Place.NEXT:
+            group.position = publication.position
+            return True
+        if where is Place.OLD:
+            self._hub.counters.publications_repeated += 1
+        else:
+            self.repair(group).live(publication)
+        return False
+
+    def is_due(
+        self, group: Group, connection: Connection, publication: Publication, reached: dict[Group, Position]
+    ) -> bool:
+        """Tell whether a publication that waits comes next for a member that is to get now what it can.
+
+        ``reached`` remembers from one to the next how far it has come.
+        """
+        if not group.is_kept:
+            return True
+        position = reached.get(group) or group.followers.get(connection) or group.position
+        if position is None or group.repair is not None or place(position, publication) is not Place.NEXT:
+            return False
+        reached[group] = publication.position
+        return True
+
+    def lead(self, group: Group, publication: Publication) -> None:
+        """Give a publication that was delivered to the cohorts to those who follow by themselves."""
+        for connection, position in list(group.followers.items()):
+            where = place(position, publication)
+            if where is Place.NEXT:
+                connection.append(group.publication_chunk(connection.format, publication))
+            elif where is Place.BEYOND:
+                self._hub.counters.gaps += 1
+                logger.error("group %r: %s is at %s and has missed what came next", group.name, connection, position)
+                self._tell(group, connection, publication.position)
+            self._stand(group, connection, position if where is Place.OLD else publication.position)
+
+    def _stand(self, group: Group, connection: Connection, position: Position) -> None:
+        """Note how far a follower is; where the group has come as far, it is one of the others from now on."""
+        if connection not in group.followers:
+            return  # it was told of a gap, and has left
+        group.followers[connection] = position
+        if position == group.position:
+            del group.followers[connection]
+            self._enter_cohort(group, connection)
+
+    # Holes
+
+    def repair(self, group: Group) -> CatchUp:
+        """Begin to fill what is missing behind the group's position; what is returned takes what comes meanwhile."""
+        catch_up = group.repair
+        if catch_up is None:
+            catch_up = group.repair = CatchUp(group.position)
+            self._start(self._fill(group, catch_up))
+        return catch_up
+
+    async def _fill(self, group: Group, catch_up: CatchUp) -> None:
+        try:
+            recovery = await self._read(group, catch_up)
+        except Exception:
+            logger.exception("group %r: its history can't be read; the position check will try again", group.name)
+            return
+        finally:
+            group.repair = None
+        if self._hub.groups.get(group.name) is not group:
+            return  # everybody has left
+        if not recovery.recovered:
+            self._declare_gap(group, recovery.position)
+            return
+        self._hub.counters.publications_recovered += catch_up.unheard(recovery.publications)
+        for publication in recovery.publications:
+            for other in group.catching:
+                other.live(publication)
+            group.position = publication.position
+            self._hub.deliver_publication(group, publication)
+
+    def _declare_gap(self, group: Group, position: Position) -> None:
+        before, group.position = group.position, position
+        self._hub.counters.gaps += 1
+        logger.error(
+            "group %r: what came between %s and %s is lost; its members are told", group.name, before, position
+        )
+        for connection in group.members():
+            self._tell(group, connection, position)
+        for connection, reached in list(group.followers.items()):
+            if reached.epoch == position.epoch and reached.offset > position.offset:
+                continue  # it has been given more than that
+            if reached != position:
+                self._tell(group, connection, position)
+            self._stand(group, connection, position)
+
+    def _tell(self, group: Group, connection: Connection, position: Position) -> None:
+        connection.gap(group.name, position)
+
+    # The check
+
+    def _watch(self) -> None:
+        """See to it that the next check comes."""
+        if self._interval and self._check is None:
+            self._check = self._hub.loop.call_later(self._interval, lambda: self._start(self._check_again()))
+
+    async def _check_again(self) -> None:
+        try:
+            await self.check()
+        except Exception:
+            logger.exception("the groups' positions can't be checked; the next try is in %g s", self._interval)
+        self._check = None
+        if self._kept_groups():
+            self._watch()
+
+    async def check(self) -> None:
+        """Compare every group's position with its stream, and fill in what a lost subscription has swallowed."""
+        for number, group in enumerate(self._kept_groups(), 1):
+            before = group.position
+            if before is None or group.repair is not None or self._hub.groups.get(group.name) is not group:
+                continue
+            page = await self._hub.engine.history(group.name, group.rule.retention, limit=0)
+            if page.top != before == group.position and group.repair is None:
+                self.repair(group)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _kept_groups(self) -> list[Group]:
+        return [group for group in self._hub.groups.values() if group.is_kept]
+
+    # The end
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._hub.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Check nothing any more, and end what is still being repaired."""
+        self._interval = 0
+        if self._check is not None:
+            self._check.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

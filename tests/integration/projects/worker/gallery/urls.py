@@ -1,0 +1,5 @@
+"""The project's pages."""
+
+from django.urls import include, path
+
+urlpatterns = [path("", include("thumbnails.urls"))]
