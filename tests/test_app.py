@@ -183,6 +183,28 @@ def test_connections_on_two_loops_are_refused(elsewhere: tuple[App, OtherThread]
     other.call(client.leave())
 
 
+def test_a_channel_that_is_read_on_another_loop_keeps_home_there(elsewhere: tuple[App, OtherThread]) -> None:
+    app, other = elsewhere
+
+    async def read() -> Any:
+        reading = asyncio.ensure_future(app.layer.receive("jobs"))
+        await until(lambda: other.hub.inboxes.are_read)
+        return reading
+
+    async def send() -> Any:
+        await app.layer.send("jobs", {"type": "job"})
+
+    reading = other.call(read())
+    with pytest.raises(UsageError, match="another event loop"):
+        asyncio.run(app.start())
+    other.call(send())
+
+    async def result() -> Any:
+        return await reading
+
+    assert other.call(result()) == {"type": "job"}
+
+
 def test_without_connections_home_moves(elsewhere: tuple[App, OtherThread]) -> None:
     app, other = elsewhere
 

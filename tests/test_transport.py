@@ -22,7 +22,7 @@ from antiphon.hub import Hub
 from antiphon.lifecycle import State
 from antiphon.outbox import APART
 from antiphon.transport import BATCH, ASGITransport, DirectTransport, Transport
-from antiphon.types import Receive, Scope, Send
+from antiphon.types import Message, Receive, Scope, Send
 
 from .fakes import ASGIClient, FakeConsumer, messages_in, on_jumping_loop, parse_frames, run, settled, start_hub, until
 
@@ -411,6 +411,37 @@ class ASGI(ASGIClient):
             await self.connection.run()
 
         super().__init__(app)
+
+
+thread: contextvars.ContextVar[str] = contextvars.ContextVar("thread", default="none")
+
+
+@on_jumping_loop
+async def test_asgi_events_do_not_run_in_the_context_of_whoever_accepts_or_sends() -> None:
+    seen: set[str] = set()
+
+    async def receive() -> Message:
+        seen.add(thread.get())
+        never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.send":
+            seen.add(thread.get())
+
+    scope: Scope = {"type": "websocket", "path": "/"}
+    transport = ASGITransport(scope, receive, send, outbox_limit=1000, close_timeout=1)
+    connect_over(await start_hub(), transport, None, Config(), scope)
+
+    async def in_a_handlers_thread() -> None:
+        thread.set("a handler's")
+        await transport.accept(None, ())
+        transport.write(("a",))
+
+    await asyncio.create_task(in_a_handlers_thread())
+    await settled()
+    await transport.finish()
+    assert seen == {"none"}
 
 
 @on_jumping_loop

@@ -94,8 +94,10 @@ class App:
         if self._starting is not None and self._starting.get_loop() is loop:
             return await asyncio.shield(self._starting)
         running = self.running_hub
-        if running is not None and running.connections:
-            raise UsageError("antiphon's connections live on another event loop; one process serves them on one loop")
+        if running is not None and (running.connections or running.inboxes.are_read):
+            raise UsageError(
+                "antiphon's connections and channels live on another event loop: one process has them on one loop"
+            )
         self._starting = loop.create_future()
         try:
             engine = open_engine(self.config.engine)

@@ -169,6 +169,11 @@ class Inboxes:
         self._expiring: list[tuple[float, int, Inbox]] = []
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def are_read(self) -> bool:
+        """Whether anybody waits for a message."""
+        return any(inbox.takers for inbox in self._inboxes.values())
+
     def all(self) -> dict[str, Inbox]:
         """Return every inbox by its channel name."""
         return dict(self._inboxes)

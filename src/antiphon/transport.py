@@ -307,6 +307,8 @@ class ASGITransport(_Handshake):
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, outbox_limit: int, close_timeout: float) -> None:
         super().__init__(scope, send)
         self.context: contextvars.Context | None = None
+        # Not that of whoever accepts or closes: a handler's thread, which asgiref notes there, does not stay.
+        self._tasks_context = contextvars.copy_context()
         self._receive = receive
         self._outbox: Outbox[tuple[str | bytes, ...]] = Outbox(outbox_limit)
         self._close_timeout = close_timeout
@@ -328,7 +330,7 @@ class ASGITransport(_Handshake):
     def listen(self) -> None:
         """Start the task that receives."""
         if self._reader is None:
-            self._reader = asyncio.create_task(self._read())
+            self._reader = asyncio.create_task(self._read(), context=self._tasks_context.copy())
 
     def write(self, chunk: Chunk) -> None:
         """Keep ``chunk`` for the task that sends."""
@@ -368,7 +370,7 @@ class ASGITransport(_Handshake):
 
     def _start_writer(self) -> None:
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_out())
+            self._writer = asyncio.create_task(self._write_out(), context=self._tasks_context.copy())
 
     async def _write_out(self) -> None:
         try:
