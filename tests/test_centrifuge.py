@@ -536,11 +536,13 @@ async def test_an_exception_in_the_handler_of_an_event_closes_with_3004() -> Non
 @pytest.mark.parametrize("direct", [True, False], ids=["frames", "messages"])
 def test_wherever_the_client_goes_disconnect_runs_once_if_it_was_accepted(stage: str, direct: bool) -> None:
     gates: list[asyncio.Future[None]] = []
+    asked: list[str] = []
 
     class Slow(Echo):
         groups = ["kept", "open"]
 
         async def connect(self) -> None:
+            asked.append(stage)
             if stage == "connect":
                 gates.append(asyncio.get_running_loop().create_future())
                 await gates[-1]
@@ -578,6 +580,7 @@ def test_wherever_the_client_goes_disconnect_runs_once_if_it_was_accepted(stage:
         assert sdk.consumer.disconnects == ([1000 if stage == "closing" else 1006] if accepted else [])
         assert service.hub.connections == []
         assert not service.hub.groups
+        assert asked == ([] if stage in ("at once", "first frame") else [stage])
         assert sdk.transport.verbs("finish")
         assert sdk.connection._ping_timer is None
         await service.stop()

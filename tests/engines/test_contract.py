@@ -317,9 +317,10 @@ async def test_a_position_is_kept_for_its_lifetime_after_the_last_publication(wo
 @on_every_engine
 async def test_a_position_is_kept_as_long_as_somebody_is_subscribed(world: World) -> None:
     process, retention = await world.process(), world.retention(lifetime=10, position_lifetime=50, idempotency_window=1)
-    await process.engine.subscribe("a", retention)
     first = await process.publish("a", retention=retention)
+    await process.engine.subscribe("a", retention)
     await world.pass_time(500)
+    assert (await process.page("a", retention)).top == first
     process.engine.unsubscribe("a")
     await world.pass_time(45)
     assert await process.publish("a", retention=retention) == (first.epoch, 2)
@@ -337,7 +338,8 @@ async def test_a_position_that_a_page_named_is_kept_as_well(world: World) -> Non
 
 @on_every_engine
 async def test_publications_outlive_a_shorter_position_lifetime(world: World) -> None:
-    process, retention = await world.process(), world.retention(lifetime=100, position_lifetime=10)
+    process = await world.process()
+    retention = world.retention(lifetime=100, position_lifetime=10, idempotency_window=10)
     await process.publish("a", retention=retention)
     await world.pass_time(80)
     assert await process.offsets("a", retention) == [1]

@@ -286,6 +286,31 @@ async def test_a_group_with_members_gives_back_what_it_kept() -> None:
 
 
 @on_jumping_loop
+async def test_a_group_is_forgotten_in_time_although_nobody_has_looked_yet() -> None:
+    engine, _ = await start()
+    brief, long = Publishing(Retention(1, 0.2, 0.2, 0.2)), Publishing(Retention(1, 100, 100, 100))
+    first = await engine.publish("a", b"1", "", brief)
+    await asyncio.sleep(memory.SWEEP / 2)
+    second = await engine.publish("a", b"1", "", long)
+    assert second.epoch != first.epoch
+    await asyncio.sleep(memory.SWEEP * 10)
+    assert await engine.publish("a", b"1", "", long) == (second.epoch, 2)
+    await engine.stop()
+
+
+@on_jumping_loop
+async def test_who_subscribed_says_how_long_the_position_is_kept_after_that() -> None:
+    engine, _ = await start(idle_groups=2)
+    await engine.subscribe("a", KEPT.retention)
+    first = await engine.publish("a", b"1")
+    engine.unsubscribe("a")
+    for number in range(10):
+        await engine.publish(f"other {number}", b"1")
+    assert await engine.publish("a", b"1") == (first.epoch, 2)
+    await engine.stop()
+
+
+@on_jumping_loop
 async def test_stop_leaves_no_timer() -> None:
     engine, _ = await start()
     await engine.publish("a", b"1", "", KEYED)
@@ -305,6 +330,8 @@ async def test_over_a_bound_the_group_that_rests_longest_makes_room(monkeypatch:
     assert (await engine.publish("c", b"1", "", KEPT)).epoch == first["c"].epoch
     assert (await engine.publish("a", b"1", "", KEPT)).epoch != first["a"].epoch
     assert list(engine._lasting) == ["e", "c", "a"]
+    for number in range(100):
+        await engine.publish(f"other {number}", b"1", "", KEPT)
     assert len(engine._queue._heap) <= 6, "what made room is not remembered for as long as it would have been kept"
     await engine.stop()
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,19 +11,7 @@ from .clients import eventually
 from .foreign import FOREIGN, Foreign, Node
 from .servers import Kind, Server, Servers
 
-NODE_FOLDER = Path(__file__).parent / "node"
-NPM_SECONDS = 120
 UNICODE = "Grüße, 世界! 🎶 \u0000\u001f \U0010ffff"
-
-
-@pytest.fixture(scope="session")
-def node_packages() -> None:
-    """Install what the lock file names, unless it is there."""
-    wanted = json.loads((NODE_FOLDER / "package-lock.json").read_text())["packages"]["node_modules/ws"]["version"]
-    installed = NODE_FOLDER / "node_modules" / "ws" / "package.json"
-    if not installed.exists() or json.loads(installed.read_text())["version"] != wanted:
-        assert shutil.which("npm"), "npm is needed: Debian's package is named npm"
-        subprocess.run(["npm", "ci"], cwd=NODE_FOLDER, check=True, timeout=NPM_SECONDS, capture_output=True)
 
 
 @pytest.fixture(params=FOREIGN, ids=lambda client: client.__name__.lower())
