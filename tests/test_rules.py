@@ -118,3 +118,10 @@ def test_a_key_is_any_text_that_is_not_too_long(key: str) -> None:
 def test_another_key_is_refused(key: Any) -> None:
     with pytest.raises(InvalidName, match=re.escape("can't be a key: it takes text of 1 to 255 characters")):
         check_key(key)
+
+
+@pytest.mark.parametrize("slow", ["drop_oldest", "latest_by_key"])
+def test_what_keeps_its_history_leaves_nothing_out(slow: str) -> None:
+    with pytest.raises(ConfigurationError, match="can't be spared"):
+        Rules({"prices:*": {"slow": slow, "history_size": 10}})
+    assert Rules({"prices:*": {"slow": "close", "history_size": 10}}).find("prices:a").history_size == 10

@@ -70,7 +70,7 @@ class Admission:
             await connection.close(None, None)
         elif undecided and isinstance(error, ClientError):
             logger.info("%s: refused by connect(), %s", connection, error)
-            await connection.close(None, None)
+            await connection.close(None, error.reason)
         else:
             connection.turn_failed(self._connect, error)
             if undecided:

@@ -233,8 +233,11 @@ class CentrifugeConnection(Connection):
 
     async def close(self, code: int | None, reason: str | None) -> None:
         """Close the connection, or refuse it with a code of the application's if it was not accepted."""
-        if self.state is State.CONNECTING and code is not None and code >= 3000:
-            self._refused_with = codes.check_close_code(code), reason
+        if self.state is State.CONNECTING:
+            if code is not None and code >= 3000:
+                self._refused_with = codes.check_close_code(code), reason
+            elif reason:
+                self._refused_with = wire.CLOSE_PERMISSION_DENIED, reason
         await super().close(code, reason)
 
     def _close_transport(self, code: int, reason: str | None) -> None:

@@ -185,7 +185,13 @@ def _rule(pattern: str, values: Any) -> Rule:
     for name in values:
         if name not in known:
             raise ConfigurationError(f"rules: {pattern!r} has {name!r}; the settings of a rule are: {', '.join(known)}")
-    return Rule(**{name: _value(pattern, known[name], value) for name, value in values.items()})
+    rule = Rule(**{name: _value(pattern, known[name], value) for name, value in values.items()})
+    if rule.history_size and rule.slow != "close":
+        raise ConfigurationError(
+            f"rules: {pattern!r} has both history_size and slow={rule.slow!r}: who goes by positions can't be spared a "
+            'publication. With slow="close" a slow client is closed, comes back and gets what it missed'
+        )
+    return rule
 
 
 def _value(pattern: str, setting: Setting, value: Any) -> Any:

@@ -70,7 +70,7 @@ def test_readme_terminal(lobby: Server, folder: Path) -> None:
 
 
 def test_readme_browser_console(lobby: Server, folder: Path) -> None:
-    (script,) = (block.text for block in blocks(README) if block.language == "javascript")
+    script, _ = (block.text for block in blocks(README) if block.language == "javascript")
     with running(in_node(folder, script.replace("ws://localhost:8000/", lobby.url("/"))), folder) as (_, printed):
         until(lambda: printed() == '{"text":"hello"}\n', "the answer")
 

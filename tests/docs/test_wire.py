@@ -18,6 +18,7 @@ from tests.integration.servers import Servers, until
 from .documents import blocks, build, page
 from .reader import in_node, running, serve, shown
 
+README = page("README.md")
 JAVASCRIPT = page("docs/howto/javascript.md")
 PYTHON = page("docs/howto/python.md")
 CONSUMERS = page("docs/topics/consumers.md")
@@ -39,6 +40,17 @@ def test_javascript(servers: Servers, folder: Path, node_packages: None) -> None
             "rpc failed 400 empty: a board has a name",
             'message {"you said":{"n":1}}',
         ]
+
+
+def test_readme(servers: Servers, folder: Path, node_packages: None) -> None:
+    build(README, folder)
+    server = serve(servers, folder, "antiphon serve desk:app").listening()
+    (folder / "node_modules").symlink_to(NODE_FOLDER / "node_modules")
+    _, script = (block.text for block in blocks(README) if block.language == "javascript")
+    whole = 'import { Centrifuge } from "centrifuge";\n' + script.replace("ws://localhost:8000/", server.url("/"))
+    whole += 'await news.ready();\nawait client.rpc("headline", { text: "it works" });\n'
+    with running(in_node(folder, whole), folder) as (_, printed):
+        until(lambda: printed() == "from here on\nit works\n", "the headline")
 
 
 def test_python(servers: Servers, folder: Path) -> None:
