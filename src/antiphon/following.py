@@ -62,14 +62,22 @@ class Following:
     async def catch_up(self, group: Group, since: Position | None) -> Recovery:
         """Read what is behind ``since`` while publications come, and return all that a new member is to be given.
 
-        Without ``since`` it begins at the top. It has to be admitted before anything else happens on the loop.
+        Without ``since`` it begins at the top. It has to be admitted before anything else happens on the loop: it is
+        as far as the group then, or further.
         """
         catch_up = CatchUp(since)
         group.catching.add(catch_up)
         try:
-            return await self._read(group, catch_up)
+            recovery = await self._read(group, catch_up)
+            if _is_behind(recovery.position, group) or _is_elsewhere(recovery.position, group):
+                # The group went on to the end of a gap meanwhile, past what was read; or its stream is over.
+                recovery = await self._read(group, catch_up)
         finally:
             group.catching.discard(catch_up)
+        if _is_behind(recovery.position, group):
+            assert group.position is not None
+            return Recovery(False, (), group.position)
+        return recovery
 
     async def _read(self, group: Group, catch_up: CatchUp) -> Recovery:
         page = await self._page(group, catch_up)
@@ -96,10 +104,13 @@ class Following:
 
     # What is published
 
-    def is_next(self, group: Group, publication: Publication) -> bool:
-        """Tell whether a publication is to be delivered to the group now."""
+    def hear(self, group: Group, publication: Publication) -> None:
+        """Let those who catch up know of a publication as soon as it has come, also where it waits behind events."""
         for catch_up in group.catching:
             catch_up.live(publication)
+
+    def is_next(self, group: Group, publication: Publication) -> bool:
+        """Tell whether a publication is to be delivered to the group now."""
         if group.position is None:  # nobody is a member yet
             return False
         if group.repair is not None:
@@ -133,6 +144,8 @@ class Following:
     def lead(self, group: Group, publication: Publication) -> None:
         """Give a publication that was delivered to the cohorts to those who follow by themselves."""
         for connection, position in list(group.followers.items()):
+            if position.epoch != publication.epoch:
+                continue  # it is further: the stream of the others is over, which they will be told
             where = place(position, publication)
             if where is Place.NEXT:
                 connection.append(group.publication_chunk(connection.format, publication))
@@ -176,8 +189,7 @@ class Following:
             return
         self._hub.counters.publications_recovered += catch_up.unheard(recovery.publications)
         for publication in recovery.publications:
-            for other in group.catching:
-                other.live(publication)
+            self.hear(group, publication)
             group.position = publication.position
             self._hub.deliver_publication(group, publication)
 
@@ -249,3 +261,14 @@ class Following:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _is_behind(position: Position, group: Group) -> bool:
+    """Tell whether the group has come further in the same stream."""
+    at = group.position
+    return at is not None and position.epoch == at.epoch and position.offset < at.offset
+
+
+def _is_elsewhere(position: Position, group: Group) -> bool:
+    """Tell whether the group is in another stream."""
+    return group.position is not None and position.epoch != group.position.epoch

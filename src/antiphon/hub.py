@@ -251,6 +251,8 @@ class Hub:
         group.waiting += 1
         try:
             await asyncio.shield(subscribing)
+            if group.subscribing is subscribing:  # it has only just ended: ``_subscribed`` runs in this round
+                await asyncio.sleep(0)
         except BaseException:
             if group.waiting == 1 and subscribing.done():
                 self._drop_if_empty(group)
@@ -294,6 +296,8 @@ class Hub:
             self._put(target, publication_event(group, publication))
             if not target.cohorts and not target.is_kept:
                 return
+        if target.catching:
+            self.following.hear(target, publication)
         if self._backlog:
             self._backlog.append((self._publish_late, target, publication))
             self._late_publications += 1

@@ -1,0 +1,69 @@
+"""The long form, from the command line: ``scripts/chaos --help``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.integration.servers import Servers, clean_environment
+
+from .plan import Plan
+from .run import run, spawn
+from .storm import storm
+
+
+def main() -> int:
+    """Run what the command line says; 0: nothing was lost that nobody was told of."""
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description="Break connections, and see what is lost.")
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--publications", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=300, help="over which they are published")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="what goes wrong is drawn with it")
+    parser.add_argument("--sdks", type=int, default=10, help="how many real SDKs in each encoding")
+    parser.add_argument("--mischief", type=float, default=6, help="things that go wrong per second")
+    parser.add_argument("--carrier", type=int, default=0, help="lose, repeat and delay one in so many below the hub")
+    parser.add_argument("--fault", default="", help="break antiphon, to see it noticed: drop:1000, repeat:1000, …")
+    parser.add_argument("--storm", type=int, default=0, help="instead: so many clients come back at the same moment")
+    arguments = parser.parse_args()
+    environment = {"CHAOS_FAULT": arguments.fault} if arguments.fault else {}
+    if arguments.carrier:
+        environment["CHAOS_CARRIER"] = str(arguments.carrier)
+    plan = Plan(
+        seed=arguments.seed,
+        clients=arguments.clients,
+        publications=arguments.publications,
+        seconds=arguments.seconds,
+        sdks=arguments.sdks,
+        mischief=arguments.mischief,
+        patience=60,
+        environment=environment,
+    )
+    begun = time.monotonic()
+
+    def say(words: str) -> None:
+        print(f"{time.monotonic() - begun:6.1f} s  {words}", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        servers = Servers(Path(folder), clean_environment())
+        try:
+            say(f"seed {plan.seed}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
+            if arguments.storm:
+                return asyncio.run(storm(servers, arguments.storm, say))
+            verdict = asyncio.run(run(spawn(servers, plan), plan, say))
+        except KeyboardInterrupt:
+            say("interrupted: no verdict")
+            return 130
+        finally:
+            servers.close()
+    print(verdict.text(), flush=True)
+    return 1 if verdict.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
