@@ -47,14 +47,14 @@ class Read:
 
     def __init__(self, engine: Afar, group: str, arguments: dict[str, Any]) -> None:
         self._engine = engine
-        self._group = group
+        self.group = group
         self._arguments = arguments
         self.page: Page | None = None
         self.answered: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
 
     def look(self) -> None:
         """Let the engine read: what comes later is not in the answer."""
-        self.page = at_once(self._engine.read(self._group, self._arguments))
+        self.page = at_once(self._engine.read(self.group, self._arguments))
 
     def answer(self) -> None:
         """Let the answer arrive."""
@@ -593,6 +593,98 @@ async def test_of_two_joins_of_one_connection_one_is_it_and_nothing_is_missed(fi
     await over(hub, other, client)
 
 
+@pytest.mark.parametrize("anew", [False, True], ids=["behind a gap", "in another stream"])
+@on_jumping_loop
+async def test_who_read_history_before_the_group_went_on_reads_it_once_more(anew: bool) -> None:
+    hub, engine = await world(rules={"room": {"history_size": 1}})
+    other, client = await plain_member(hub), await client_of(hub)
+    engine.holds = engine.is_slow = True
+    first = await publish(hub, 1)
+    joining = asyncio.create_task(join_at(client, first))
+    await settled()
+    engine.reads[0].look()
+    if anew:
+        engine.begin_anew("room")
+    last = await publish(hub, 2, 3)
+    engine.on_the_way.clear()
+    checking = asyncio.create_task(hub.following.check())
+    for _ in range(2):  # the check, and the hole that it finds
+        await settled()
+        engine.reads[1].answer()
+    await checking
+    await settled()
+    assert (got(other), hub.groups["room"].position) == ([("gap", last.offset)], last)
+    engine.reads[0].answer()
+    await settled()
+    assert not joining.done()
+    engine.reads[0].answer()
+    assert await joining == Recovery(False, (), last)
+    assert not hub.groups["room"].followers
+    await publish(hub, 9)
+    engine.arrive()
+    await settled()
+    assert (got(other)[1:], got(client)) == ([9], [9])
+    await over(hub, other, client)
+
+
+@on_jumping_loop
+async def test_who_reads_something_old_again_and_again_is_told() -> None:
+    hub, engine = await world()
+    other, client = await plain_member(hub), await client_of(hub)
+    first = await publish(hub, 1)
+    engine.is_slow = True
+    joining = asyncio.create_task(join_at(client, first))
+    await settled()
+    engine.holds = True
+    last = await publish(hub, 2, 3)
+    engine.on_the_way.clear()
+    hub.groups["room"].position = last  # as if it had been filled in
+    for _ in range(2):
+        engine.reads[0].page = Page((), first)
+        engine.reads[0].answer()
+        await settled()
+    assert await joining == Recovery(False, (), last)
+    await over(hub, other, client)
+
+
+@on_jumping_loop
+async def test_nobody_is_recovered_into_a_stream_that_is_over() -> None:
+    hub, engine = await world()
+    other, client = await plain_member(hub), await client_of(hub)
+    first = await publish(hub, 1)
+    engine.is_slow = True
+    joining = asyncio.create_task(join_at(client, first))
+    await settled()
+    engine.reads[0].look()
+    engine.begin_anew("room")
+    second = await publish(hub, 1)
+    engine.reads[0].answer()
+    await settled()
+    await engine.answer_all()
+    assert await joining == Recovery(False, (), second)
+    await settled()
+    assert (got(other), got(client)) == ([1, ("gap", 1)], [])
+    assert not hub.groups["room"].followers
+    await over(hub, other, client)
+
+
+@on_jumping_loop
+async def test_who_begins_at_the_top_reads_no_publications() -> None:
+    hub, engine = await world()
+    client = await client_of(hub)
+    await publish(hub, 1)
+    engine.is_slow = True
+    joining = asyncio.create_task(join_at(client, None))
+    for _ in range(2):
+        await settled()
+        engine.reads[0].look()
+        assert engine.reads[0].page is not None
+        assert engine.reads[0].page.publications == ()
+        engine.reads[0].answer()
+    await joining
+    await over(hub, client)
+
+
 @on_jumping_loop
 async def test_who_is_a_member_already_joins_nothing() -> None:
     hub, _ = await world()
@@ -895,6 +987,33 @@ async def test_a_gap_stands_behind_what_came_before_it_and_before_what_comes() -
     await over(hub, client)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+@on_jumping_loop
+async def test_a_hole_is_closed_behind_what_waits_already(lost: bool) -> None:
+    hub, engine = await world(rules={"room": {"history_size": 1}})
+    client = await plain_member(hub)
+    engine.holds = engine.is_slow = True
+    await publish(hub, 1, 2)
+    checking = asyncio.create_task(hub.following.check())
+    await settled()
+    engine.reads[0].answer()
+    await settled()
+    engine.reads[0].answer()
+    if lost:
+        engine.lose()
+    await publish(hub, 3)
+    await engine.send_event("room", make_event({"type": "note", "n": "a"}))
+    engine.arrive_all()
+    await settled()
+    assert got(client) == (["own a", ("gap", 3)] if lost else ["own a", 1, 2, 3])
+    await publish(hub, 4)
+    engine.arrive()
+    await settled()
+    assert got(client)[-1] == 4
+    await checking
+    await over(hub, client)
+
+
 @on_jumping_loop
 async def test_another_stream_is_a_gap() -> None:
     hub, engine = await world()
@@ -1082,25 +1201,29 @@ async def test_who_leaves_because_of_a_gap_has_left(ends: bool, follows: bool) -
     await over(hub, other, *([] if ends else [leaving]))
 
 
-@pytest.mark.parametrize("ends", [False, True], ids=["leaves", "is closed"])
 @on_jumping_loop
-async def test_a_follower_that_the_group_has_overtaken_is_told(ends: bool, caplog: pytest.LogCaptureFixture) -> None:
-    hub, _ = await world()
-    other = await plain_member(hub)
-    plain, leaving = await client_of(hub), await Client(hub, Singer(), Leaving(ends=ends)).opened()
-    position = await publish(hub, 1, 2, 3)
-    group = hub.groups["room"]
-    for client in (plain, leaving):  # as with an engine that reads something old
-        hub.following.admit(group, client.connection, Position(position.epoch, 1))
-    await publish(hub, 4)
+async def test_who_follows_another_stream_already_is_not_told_that_it_begins() -> None:
+    hub, engine = await world()
+    other, client = await plain_member(hub), await client_of(hub)
+    engine.holds = True
+    await publish(hub, 1, 2)
+    engine.begin_anew("room")
+    await publish(hub, 1, 2)
+    await join_at(client, BEGINNING)
+    for _ in range(2):
+        engine.arrive()
     await settled()
-    assert (got(plain), got(other)) == ([("gap", 4)], [1, 2, 3, 4])
-    assert not leaving.connection.memberships
-    assert (list(group.followers), hub.counters.gaps, len(caplog.records)) == ([], 2, 2)
-    await publish(hub, 5)
+    assert (got(other), got(client)) == ([1, 2], [1, 2])
+    assert list(hub.groups["room"].followers) == [client.connection]
+    engine.lose()
+    engine.arrive()
     await settled()
-    assert (got(plain), got(other)) == ([("gap", 4), 5], [1, 2, 3, 4, 5])
-    await over(hub, other, plain, *([] if ends else [leaving]))
+    assert not hub.groups["room"].followers
+    await publish(hub, 3)
+    engine.arrive()
+    await settled()
+    assert (got(other), got(client)) == ([1, 2, ("gap", 2), 3], [1, 2, 3])
+    await over(hub, other, client)
 
 
 # Two groups at a time
@@ -1198,27 +1321,70 @@ async def test_what_comes_while_it_is_checked_is_not_missing() -> None:
 
 
 @on_jumping_loop
-async def test_a_group_that_is_left_or_repaired_meanwhile_is_not_repaired_by_the_check() -> None:
+async def test_what_waits_behind_events_is_not_missing() -> None:
     hub, engine = await world()
-    clients = [await plain_member(hub, group=name) for name in ("kept:a", "kept:b", "kept:c")]
-    engine.holds = engine.is_slow = True
-    for name in ("kept:a", "kept:b", "kept:c"):
-        await publish(hub, 1, 2, group=name)
-        engine.lose(-2)
+    client = await plain_member(hub)
+    await engine.send_event("room", make_event({"type": "note", "n": "a"}))
+    await publish(hub, 1)
+    checking = asyncio.create_task(hub.following.check())
+    await checking
+    engine.is_slow = True
     checking = asyncio.create_task(hub.following.check())
     await settled()
-    engine.arrive(0)  # of a: the hole is noticed while it is checked
+    engine.reads[0].answer()
+    await engine.send_event("room", make_event({"type": "note", "n": "b"}))
+    await publish(hub, 2)
+    await checking
     await settled()
+    assert got(client) == ["own a", 1, "own b", 2]
+    assert (engine.reads, hub.counters.publications_recovered, hub.counters.publications_repeated) == ([], 0, 0)
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_groups_that_are_left_or_repaired_meanwhile_are_not_checked() -> None:
+    hub, engine = await world()
+    names = ["kept:a", "kept:b", "kept:c", "kept:d"]
+    clients = [await plain_member(hub, group=name) for name in names]
+    engine.holds = engine.is_slow = True
+    for name in names:
+        await publish(hub, 1, 2, group=name)
+        engine.lose(-2)
+    engine.arrive(3)  # of d: its hole is being filled already
+    await settled()
+    checking = asyncio.create_task(hub.following.check())
+    await settled()
+    engine.arrive(0)  # of a: its hole is noticed while it is checked
     hub.leave("kept:b", clients[1].connection)
-    check = engine.reads[0]
-    check.answer()
     await settled()
-    assert len(engine.reads) == 2, "the hole of a, and the check of c"
+    assert [read.group for read in engine.reads] == ["kept:d", "kept:a", "kept:a"]
+    engine.reads[1].answer()
+    await settled()
+    assert [read.group for read in engine.reads] == ["kept:d", "kept:a", "kept:c"]
     await engine.answer_all()
     await checking
     await settled()
-    assert [got(client) for client in clients] == [[1, 2], [], [1, 2]]
+    assert [got(client) for client in clients] == [[1, 2], [], [1, 2], [1, 2]]
     await over(hub, *clients)
+
+
+@on_jumping_loop
+async def test_a_group_that_is_left_while_it_is_checked_is_not_repaired() -> None:
+    hub, engine = await world()
+    client = await plain_member(hub)
+    engine.holds = engine.is_slow = True
+    await publish(hub, 1)
+    engine.lose()
+    checking = asyncio.create_task(hub.following.check())
+    await settled()
+    engine.reads[0].look()
+    hub.leave("room", client.connection)
+    engine.reads[0].answer()
+    await checking
+    await settled()
+    await engine.answer_all()
+    assert hub.counters.publications_recovered == 0
+    await over(hub, client)
 
 
 @on_jumping_loop
@@ -1266,12 +1432,15 @@ async def test_without_groups_that_keep_their_history_nothing_is_checked(interva
         await hub.join("room", client.connection)
         assert hub.following._check is None, "0: never"
     await over(hub, client)
+    hub._begin("room")
+    assert hub.following._check is None, "and after the end none begins any more"
 
 
 @on_jumping_loop
 async def test_the_checks_end_with_the_last_group_and_begin_again_with_the_next() -> None:
     hub, engine = await world(interval=40)
     client = await plain_member(hub)
+    await hub.join("unkept", client.connection)
     hub.leave("room", client.connection)
     await asyncio.sleep(100)
     assert hub.following._check is None
@@ -1586,7 +1755,7 @@ async def _go_on(work: Coroutine[Any, Any, None], waits_for: Any) -> None:
 
 
 @pytest.mark.parametrize("loses", [True, False], ids=["a bad carrier", "a good carrier"])
-@settings(max_examples=6000)
+@settings(max_examples=300)
 @given(st.lists(steps, min_size=10, max_size=70), st.integers(1, 6), st.booleans())
 def test_whatever_happens_each_member_gets_what_comes_next_or_is_told(
     loses: bool, plan: list[Any], size: int, crowded: bool

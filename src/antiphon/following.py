@@ -68,10 +68,10 @@ class Following:
         catch_up = CatchUp(since)
         group.catching.add(catch_up)
         try:
-            recovery = await self._read(group, catch_up)
+            recovery = catch_up.finish(await self._read(group, catch_up))
             if _is_behind(recovery.position, group) or _is_elsewhere(recovery.position, group):
                 # The group went on to the end of a gap meanwhile, past what was read; or its stream is over.
-                recovery = await self._read(group, catch_up)
+                recovery = catch_up.finish(await self._read(group, catch_up))
         finally:
             group.catching.discard(catch_up)
         if _is_behind(recovery.position, group):
@@ -79,11 +79,9 @@ class Following:
             return Recovery(False, (), group.position)
         return recovery
 
-    async def _read(self, group: Group, catch_up: CatchUp) -> Recovery:
+    async def _read(self, group: Group, catch_up: CatchUp) -> Page:
         page = await self._page(group, catch_up)
-        if catch_up.is_torn(page):
-            page = await self._page(group, catch_up)
-        return catch_up.finish(page)
+        return await self._page(group, catch_up) if catch_up.is_torn(page) else page
 
     async def _page(self, group: Group, catch_up: CatchUp) -> Page:
         since = catch_up.since
@@ -136,33 +134,17 @@ class Following:
         if not group.is_kept:
             return True
         position = reached.get(group) or group.followers.get(connection) or group.position
-        if position is None or group.repair is not None or place(position, publication) is not Place.NEXT:
+        if position is None or place(position, publication) is not Place.NEXT:
             return False
         reached[group] = publication.position
         return True
 
-    def lead(self, group: Group, publication: Publication) -> None:
-        """Give a publication that was delivered to the cohorts to those who follow by themselves."""
+    def take_in(self, group: Group) -> None:
+        """Let those who follow by themselves be among the others, who have come as far."""
         for connection, position in list(group.followers.items()):
-            if position.epoch != publication.epoch:
-                continue  # it is further: the stream of the others is over, which they will be told
-            where = place(position, publication)
-            if where is Place.NEXT:
-                connection.append(group.publication_chunk(connection.format, publication))
-            elif where is Place.BEYOND:
-                self._hub.counters.gaps += 1
-                logger.error("group %r: %s is at %s and has missed what came next", group.name, connection, position)
-                self._tell(group, connection, publication.position)
-            self._stand(group, connection, position if where is Place.OLD else publication.position)
-
-    def _stand(self, group: Group, connection: Connection, position: Position) -> None:
-        """Note how far a follower is; where the group has come as far, it is one of the others from now on."""
-        if connection not in group.followers:
-            return  # it was told of a gap, and has left
-        group.followers[connection] = position
-        if position == group.position:
-            del group.followers[connection]
-            self._enter_cohort(group, connection)
+            if position == group.position:
+                del group.followers[connection]
+                self._enter_cohort(group, connection)
 
     # Holes
 
@@ -176,14 +158,19 @@ class Following:
 
     async def _fill(self, group: Group, catch_up: CatchUp) -> None:
         try:
-            recovery = await self._read(group, catch_up)
+            page = await self._read(group, catch_up)
         except Exception:
             logger.exception("group %r: its history can't be read; the position check will try again", group.name)
-            return
-        finally:
             group.repair = None
-        if self._hub.groups.get(group.name) is not group:
+        else:  # who was sent what it missed, behind what waits, is not to be overtaken
+            self._hub.in_turn(self._close_hole, group, page)
+
+    def _close_hole(self, group: Group, page: Page) -> None:
+        """Deliver what was missing, if it is there, and what came meanwhile."""
+        catch_up, group.repair = group.repair, None
+        if catch_up is None or self._hub.groups.get(group.name) is not group:
             return  # everybody has left
+        recovery = catch_up.finish(page)
         if not recovery.recovered:
             self._declare_gap(group, recovery.position)
             return
@@ -202,11 +189,11 @@ class Following:
         for connection in group.members():
             self._tell(group, connection, position)
         for connection, reached in list(group.followers.items()):
-            if reached.epoch == position.epoch and reached.offset > position.offset:
-                continue  # it has been given more than that
-            if reached != position:
-                self._tell(group, connection, position)
-            self._stand(group, connection, position)
+            if reached.epoch == position.epoch and reached.offset >= position.offset:
+                continue  # it has been given all of that
+            group.followers[connection] = position
+            self._tell(group, connection, position)
+        self.take_in(group)
 
     def _tell(self, group: Group, connection: Connection, position: Position) -> None:
         connection.gap(group.name, position)

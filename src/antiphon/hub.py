@@ -458,6 +458,13 @@ class Hub:
         """Give ``connection`` the chunk behind what waits in the backlog."""
         self._backlog.append((_append, connection, chunk))
 
+    def in_turn(self, deliver: Callable[[Any, Any], None], target: Any, what: Any) -> None:
+        """Call ``deliver`` behind what waits in the backlog; at once, where nothing does."""
+        if self._backlog:
+            self._backlog.append((deliver, target, what))
+        else:
+            deliver(target, what)
+
     def _publish_late(self, group: Group, publication: Publication) -> None:
         self._late_publications -= 1
         self._publish(group, publication)
@@ -472,7 +479,7 @@ class Hub:
         for cohort in group.cohorts.values():
             cohort.pending.append(group.publication_chunk(cohort.format, publication))
         if group.followers:
-            self.following.lead(group, publication)
+            self.following.take_in(group)
 
     def _open(self, group: Group) -> None:
         if self.open_group is not group:

@@ -116,7 +116,7 @@ class ChannelLayer:
         what is returned is the first one's position, as a ``Repeat``. ``tags``, words about it, and ``info``, who
         publishes, go with it to members on the Centrifuge wire, and are kept in history.
         A channel that is a member gets ``{"type": "publication", "group": …, "content": …, "epoch": …, "offset": …}``.
-        Raises ``InvalidName``, ``NotEncodable``.
+        Raises ``InvalidName``, ``NotEncodable``; ``UsageError`` for an ``info`` of another type.
         """
         hub = self._app.hub
         if hub is None:
@@ -127,16 +127,16 @@ class ChannelLayer:
         if key is not None:
             check_key(key)
         data = plain.encode(content)
-        hub.counters.publications += 1
         rule = hub.rule(group)
-        if not rule.history_size and idempotency_key is None and tags is None and info is None:
-            return await hub.engine.publish(group, data, key or "")
-        publishing = Publishing(
-            rule.retention,
-            check_key(idempotency_key) if idempotency_key is not None else "",
-            info,
-            check_tags(tags) if tags is not None else None,
-        )
+        publishing: Publishing | None = None
+        if rule.history_size or idempotency_key is not None or tags is not None or info is not None:
+            publishing = Publishing(
+                rule.retention,
+                check_key(idempotency_key) if idempotency_key is not None else "",
+                _check_info(info),
+                check_tags(tags) if tags is not None else None,
+            )
+        hub.counters.publications += 1
         return await hub.engine.publish(group, data, key or "", publishing)
 
     async def history(
@@ -145,7 +145,7 @@ class ChannelLayer:
         """Return at most ``limit`` of the publications that are kept of ``group``, and the position of the newest.
 
         Oldest first, from the one behind ``since`` on; with ``reverse`` newest first, from the one before it on. Raises
-        ``InvalidName``; ``UsageError`` for a group whose rule keeps no history.
+        ``InvalidName``; ``UsageError`` for a group whose rule keeps no history, and for arguments that can't be.
         """
         hub = self._app.hub
         if hub is None:
@@ -153,6 +153,7 @@ class ChannelLayer:
             return await self._app.at_home(verb, group)
         self._check_group(group)
         retention = self._retention(hub, group)
+        _check_part(since, limit)
         return await hub.engine.history(group, retention, since=since, limit=limit, reverse=reverse)
 
     async def remove_history(self, group: str) -> None:
@@ -278,6 +279,20 @@ class ChannelLayer:
         except InvalidEvent:
             self._app.counters.events_refused += 1
             raise
+
+
+def _check_info(info: object) -> ClientInfo | None:
+    if info is None or isinstance(info, ClientInfo):
+        return info
+    raise UsageError(f"info is {info!r:.80}; it takes an antiphon.types.ClientInfo, or None")
+
+
+def _check_part(since: object, limit: object) -> None:
+    """Raise ``UsageError`` where no part of a history can be meant."""
+    if since is not None and not isinstance(since, Position):
+        raise UsageError(f"since is {since!r:.80}; it takes a Position, as publish and history return them")
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise UsageError(f"limit is {limit!r:.80}; it takes a whole number, 0 or more, or None for no limit")
 
 
 @functools.cache
