@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 import antiphon
 from antiphon import app
 from antiphon.engines.memory import MemoryEngine
+from antiphon.exceptions import UsageError
+from antiphon.rules import Rule
+from antiphon.types import ClientInfo, Publishing, Repeat
 
 from .fakes import ASGIClient, on_jumping_loop, settled, until
 
@@ -58,6 +62,76 @@ async def test_publish_passes_the_key_on(monkeypatch: pytest.MonkeyPatch) -> Non
     await antiphon.publish("room", 1)
     await antiphon.publish("room", 1, key="ada")
     assert keys == ["", "ada"]
+
+
+@on_jumping_loop
+async def test_publish_passes_on_what_goes_with_a_publication(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    class Engine(MemoryEngine):
+        async def publish(self, group: str, data: bytes, key: str = "", publishing: Any = None) -> antiphon.Position:
+            seen.append(publishing)
+            return await super().publish(group, data, key, publishing)
+
+    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    info = ClientInfo("7", "c")
+    first = await antiphon.publish("room", 1, idempotency_key="k", tags={"a": "b"}, info=info)
+    again = await antiphon.publish("room", 2, idempotency_key="k")
+    await antiphon.publish("room", 3)
+    retention = Rule().retention
+    assert seen == [Publishing(retention, "k", info, {"a": "b"}), Publishing(retention, "k"), None]
+    assert isinstance(again, Repeat)
+    assert again == first
+
+
+@on_jumping_loop
+async def test_history_reads_what_a_rule_keeps() -> None:
+    antiphon.configure(rules={"room": {"history_size": 10}})
+    client = await ASGIClient(Member.as_asgi()).opened()
+    await settled()
+    positions = [await antiphon.publish("room", n) for n in range(1, 5)]
+    page = await antiphon.history("room", since=positions[0], limit=2)
+    assert [publication.data for publication in page.publications] == [b"2", b"3"]
+    assert page.top == positions[-1]
+    backwards = await antiphon.history("room", since=positions[2], reverse=True)
+    assert [publication.offset for publication in backwards.publications] == [2, 1]
+    with pytest.raises(UsageError, match="keeps no history"):
+        await antiphon.history("other")
+    await until(lambda: len(client.texts) == 4)
+    assert client.texts == ["1", "2", "3", "4"]
+    await client.leave()
+    await stop()
+
+
+@on_jumping_loop
+async def test_the_position_check_is_made_so_often_as_the_configuration_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+
+    class Engine(MemoryEngine):
+        async def history(self, group: str, retention: Any, **arguments: Any) -> Any:
+            looks.append(asyncio.get_running_loop().time())
+            return await super().history(group, retention, **arguments)
+
+    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    for seconds in (40.0, 7.0, 0):
+        if seconds != 40:
+            antiphon.configure(position_check=seconds, rules={"room": {"history_size": 10}})
+        else:
+            antiphon.configure(rules={"room": {"history_size": 10}})
+        client = await ASGIClient(Member.as_asgi()).opened()
+        await settled()
+        looks.clear()
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(100)
+        expected = int(100 // seconds) if seconds else 0
+        assert [round(look - began) for look in looks] == [seconds * n for n in range(1, expected + 1)]
+        await client.leave()
+        await stop()
+
+
+async def stop() -> None:
+    """Stop the process's antiphon."""
+    await app.current_app().stop()
 
 
 @on_jumping_loop

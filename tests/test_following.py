@@ -18,7 +18,7 @@ from antiphon.engines.base import EngineEvents
 from antiphon.engines.memory import MemoryEngine
 from antiphon.events import make_event, shared
 from antiphon.exceptions import InvalidEvent, LimitExceeded
-from antiphon.formats import FRAMES, MESSAGES, Format
+from antiphon.formats import FRAMES, MESSAGES, Format, FrameFormat
 from antiphon.hub import Hub
 from antiphon.resumption import Resumption
 from antiphon.rules import Rules
@@ -697,6 +697,53 @@ async def test_who_is_a_member_already_joins_nothing() -> None:
 
 
 @on_jumping_loop
+async def test_two_joins_of_one_group_are_one_also_at_the_limit() -> None:
+    hub, engine = await world(groups_per_connection=1)
+    client = await client_of(hub)
+    engine.is_slow = True
+    joins = [asyncio.create_task(hub.join_at("room", client.connection, None)) for _ in range(2)]
+    await settled()
+    await engine.answer_all()
+    assert [type(result).__name__ for result in await asyncio.gather(*joins)] == ["Recovery", "NoneType"]
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_a_group_where_somebody_only_catches_up_handles_no_event_and_refuses_none() -> None:
+    hub, engine = await world()
+    client = await client_of(hub)
+    engine.is_slow = True
+    joining = asyncio.create_task(join_at(client, None))
+    await settled()
+    event = make_event({"type": "unknown"})
+    hub.check_handlers("room", event)
+    await engine.send_event("room", event)
+    await engine.answer_all()
+    await joining
+    assert hub.counters.events_unhandled == 0
+    await over(hub, client)
+
+
+class Marking(FrameFormat):
+    """Says of each publication whether it has a place in a stream."""
+
+    def publication(self, group: str, publication: Publication, *, kept: bool) -> bytes:
+        return self.text(b"%s %d" % (b"kept" if kept else b"unkept", publication.offset))
+
+
+@on_jumping_loop
+async def test_a_format_is_told_whether_a_publication_is_kept() -> None:
+    hub, engine = await world()
+    client = await plain_member(hub, format=Marking())
+    await hub.join("unkept", client.connection)
+    await publish(hub, 1)
+    await engine.publish("unkept", b"1")
+    await settled()
+    assert got(client) == ["kept 1", "unkept 1"]
+    await over(hub, client)
+
+
+@on_jumping_loop
 async def test_joins_at_the_same_time_keep_the_limit() -> None:
     hub, engine = await world(groups_per_connection=2)
     client = await client_of(hub)
@@ -753,13 +800,17 @@ async def test_what_comes_while_the_group_begins_is_followed() -> None:
 async def test_a_group_that_keeps_nothing_reads_nothing() -> None:
     hub, engine = await world()
     client = await plain_member(hub, group="unkept")
+    take = await inbox_in(hub, "jobs", "unkept")
     engine.holds = True
     for number in (1, 2, 3):
         await engine.publish("unkept", b"%d" % number)
     engine.lose(1)
     engine.arrive_all()
     await settled()
-    assert (got(client), engine.readings) == ([1, 3], 0)
+    assert (got(client), take(), engine.readings) == ([1, 3], [1, 3], 0)
+    inbox = hub.inboxes.find("jobs")
+    assert inbox is not None
+    hub.leave_all(inbox)
     await over(hub, client)
 
 
@@ -1226,6 +1277,98 @@ async def test_who_follows_another_stream_already_is_not_told_that_it_begins() -
     await over(hub, other, client)
 
 
+# Channels that are read
+
+
+async def inbox_in(hub: Hub, name: str, group: str = "room") -> Callable[[], list[Any]]:
+    """Let a channel join; what is returned takes what has come."""
+    inbox = hub.inboxes.reach(name, 60)
+    assert inbox is not None
+    await hub.join_inbox(group, inbox)
+    found: list[Any] = []
+
+    def take() -> list[Any]:
+        while inbox.size:
+            event = at_once(hub.inboxes.take(name, 60))
+            found.append(event.content["offset"] if event.type == "publication" else event.type)
+        return found
+
+    return take
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@on_jumping_loop
+async def test_a_channel_that_is_read_gets_each_publication_once_and_in_order(alone: bool) -> None:
+    hub, engine = await world()
+    members = [] if alone else [await plain_member(hub)]
+    await publish(hub, 1)
+    take = await inbox_in(hub, "jobs")
+    engine.holds = engine.is_slow = True
+    await publish(hub, 2, 3, 4, 5)
+    engine.arrive(again=True)
+    engine.arrive()
+    assert take() == [2]
+    engine.lose()
+    engine.arrive()
+    assert take() == [2]
+    await settled()
+    engine.arrive()
+    await engine.answer_all()
+    assert take() == [2, 3, 4, 5]
+    other = await inbox_in(hub, "more jobs")
+    await publish(hub, 6)
+    engine.arrive()
+    assert (take(), other()) == ([2, 3, 4, 5, 6], [6])
+    await settled()
+    assert [got(member) for member in members] == [[1, 2, 3, 4, 5, 6]] * len(members)
+    for name in ("jobs", "more jobs"):
+        inbox = hub.inboxes.find(name)
+        assert inbox is not None
+        hub.leave_all(inbox)
+    await over(hub, *members)
+
+
+@on_jumping_loop
+async def test_a_channel_that_is_read_waits_for_no_event() -> None:
+    hub, engine = await world()
+    member = await plain_member(hub)
+    take = await inbox_in(hub, "jobs")
+    await engine.send_event("room", make_event({"type": "note", "n": "a"}))
+    await publish(hub, 1)
+    await engine.send_event("room", make_event({"type": "note", "n": "b"}))
+    assert take() == ["note", 1, "note"]
+    await settled()
+    assert (take(), got(member)) == (["note", 1, "note"], ["own a", 1, "own b"])
+    inbox = hub.inboxes.find("jobs")
+    assert inbox is not None
+    hub.leave_all(inbox)
+    await over(hub, member)
+
+
+@on_jumping_loop
+async def test_behind_a_gap_a_channel_that_is_read_goes_on() -> None:
+    hub, engine = await world(rules={"room": {"history_size": 1}})
+    take = await inbox_in(hub, "jobs")
+    engine.holds = True
+    await publish(hub, 1, 2, 3)
+    engine.lose()
+    engine.lose()
+    engine.arrive()
+    await settled()
+    await publish(hub, 4)
+    engine.arrive()
+    assert (take(), hub.counters.gaps) == ([4], 1)
+    inbox = hub.inboxes.find("jobs")
+    assert inbox is not None
+    hub.leave_all(inbox)
+    take = await inbox_in(hub, "jobs")
+    await publish(hub, 5)
+    engine.arrive()
+    assert take() == [5]
+    hub.leave_all(inbox)
+    await over(hub)
+
+
 # Two groups at a time
 
 
@@ -1331,9 +1474,9 @@ async def test_what_waits_behind_events_is_not_missing() -> None:
     engine.is_slow = True
     checking = asyncio.create_task(hub.following.check())
     await settled()
-    engine.reads[0].answer()
+    engine.reads.pop().answered.set_result(Page((), Position(epoch_of(hub), 2)))
     await engine.send_event("room", make_event({"type": "note", "n": "b"}))
-    await publish(hub, 2)
+    await publish(hub, 2)  # which the engine had already when it was read
     await checking
     await settled()
     assert got(client) == ["own a", 1, "own b", 2]
@@ -1344,18 +1487,18 @@ async def test_what_waits_behind_events_is_not_missing() -> None:
 @on_jumping_loop
 async def test_groups_that_are_left_or_repaired_meanwhile_are_not_checked() -> None:
     hub, engine = await world()
-    names = ["kept:a", "kept:b", "kept:c", "kept:d"]
+    names = ["kept:d", "kept:a", "kept:b", "kept:c"]
     clients = [await plain_member(hub, group=name) for name in names]
     engine.holds = engine.is_slow = True
     for name in names:
         await publish(hub, 1, 2, group=name)
         engine.lose(-2)
-    engine.arrive(3)  # of d: its hole is being filled already
+    engine.arrive(0)  # of d: its hole is being filled already
     await settled()
     checking = asyncio.create_task(hub.following.check())
     await settled()
     engine.arrive(0)  # of a: its hole is noticed while it is checked
-    hub.leave("kept:b", clients[1].connection)
+    hub.leave("kept:b", clients[2].connection)
     await settled()
     assert [read.group for read in engine.reads] == ["kept:d", "kept:a", "kept:a"]
     engine.reads[1].answer()
@@ -1364,7 +1507,7 @@ async def test_groups_that_are_left_or_repaired_meanwhile_are_not_checked() -> N
     await engine.answer_all()
     await checking
     await settled()
-    assert [got(client) for client in clients] == [[1, 2], [], [1, 2], [1, 2]]
+    assert [got(client) for client in clients] == [[1, 2], [1, 2], [], [1, 2]]
     await over(hub, *clients)
 
 

@@ -13,6 +13,7 @@ from websockets.frames import Frame
 
 from antiphon.counters import Counters
 from antiphon.formats import FRAMES, MESSAGES, Chunk, DeflateFormat, Format
+from antiphon.types import ClientInfo, Publication
 
 from .fakes import messages_in, parse_frames
 
@@ -138,3 +139,24 @@ def test_the_formats_of_two_windows_share_nothing() -> None:
     narrow, wide = make_format(9)[0], make_format(15)[0]
     far = random.Random(1).randbytes(2000)
     assert len(wide.binary(far * 2)) < 2500 < len(narrow.binary(far * 2))
+
+
+# Publications on the plain wire
+
+
+@both
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_publication_is_a_text_message_of_its_data_alone(format: Format, kept: bool) -> None:
+    publication = Publication('{"ü":1}'.encode(), "e", 1, 0.0, "key", ClientInfo("7", "c"), {"a": "b"})
+    chunk = format.publication("room", publication, kept=kept)
+    assert messages_in([chunk]) == ['{"ü":1}']
+    assert chunk == format.text(publication.data)
+
+
+def test_a_publication_is_framed_and_compressed_once() -> None:
+    publication = Publication(b"x" * 1000, "e", 1, 0.0)
+    assert FRAMES.publication("room", publication, kept=True) is FRAMES.publication("room", publication, kept=True)
+    format, counters = make_format()
+    first = format.publication("room", publication, kept=True)
+    assert format.publication("room", publication, kept=True) is first
+    assert (read_compressed(first), counters.compressions) == ([publication.data], 1)

@@ -642,6 +642,37 @@ async def test_all_who_join_wait_for_one_subscription() -> None:
     await all_leave(clients)
 
 
+@pytest.mark.parametrize("kind", ["connection", "channel"])
+@on_jumping_loop
+async def test_who_joins_in_the_moment_when_the_subscription_has_come_does_not_wait_in_vain(kind: str) -> None:
+    engine = SlowEngine()
+    hub = await start_hub(engine)
+    clients = [await Client(hub, Singer()).opened() for _ in range(2)]
+    now = hub.loop.create_future()
+
+    async def join_now() -> None:
+        await now
+        if kind == "connection":
+            await hub.join("room", clients[1].connection)
+        else:
+            inbox = hub.inboxes.reach("jobs", 60)
+            assert inbox is not None
+            await hub.join_inbox("room", inbox)
+
+    joins = [asyncio.create_task(hub.join("room", clients[0].connection)), asyncio.create_task(join_now())]
+    await settled()
+    # The hub takes note of a subscription one round after it has come: the second join runs in between.
+    engine.gates[0].set_result(None)
+    now.set_result(None)
+    await settled()
+    assert all(task.done() for task in joins)
+    await asyncio.gather(*joins)
+    assert hub.members("room") == 2
+    if kind == "channel":
+        hub.leave_all(hub.inboxes.find("jobs"))  # type: ignore[arg-type]
+    await all_leave(clients)
+
+
 @on_jumping_loop
 async def test_a_failed_subscription_is_told_to_all_who_wait_and_the_next_tries_again() -> None:
     engine = SlowEngine()

@@ -16,8 +16,17 @@ from asgiref.sync import async_to_sync, sync_to_async
 
 from antiphon.app import App
 from antiphon.config import Config
-from antiphon.exceptions import ChannelFull, InvalidEvent, InvalidName, LimitExceeded, MessagesLost, NotEncodable
+from antiphon.exceptions import (
+    ChannelFull,
+    InvalidEvent,
+    InvalidName,
+    LimitExceeded,
+    MessagesLost,
+    NotEncodable,
+    UsageError,
+)
 from antiphon.layer import ChannelLayer
+from antiphon.types import ClientInfo, Position, Publishing, Repeat
 
 from .fakes import Client, FakeConsumer, on_jumping_loop, settled, until
 
@@ -779,3 +788,190 @@ def test_two_loops_one_after_another() -> None:
         return [(await layer.receive("left"))["n"] for _ in range(3)]
 
     assert asyncio.run(last()) == [0, 1, 2]
+
+
+# History
+
+KEPT: dict[str, Any] = {"rules": {"kept:*": {"history_size": 3}}}
+
+
+@on_jumping_loop
+async def test_a_rule_keeps_the_newest_publications_and_history_reads_them() -> None:
+    _, layer = await make_layer(**KEPT)
+    positions = [await layer.publish("kept:a", {"n": n}) for n in range(1, 6)]
+    page = await layer.history("kept:a")
+    assert [publication.data for publication in page.publications] == [b'{"n":3}', b'{"n":4}', b'{"n":5}']
+    assert page.top == positions[-1] == (positions[0].epoch, 5)
+    assert [each.offset for each in (await layer.history("kept:a", since=positions[3])).publications] == [5]
+    assert [each.offset for each in (await layer.history("kept:a", limit=2)).publications] == [3, 4]
+    backwards = await layer.history("kept:a", since=positions[4], limit=1, reverse=True)
+    assert [each.offset for each in backwards.publications] == [4]
+
+
+@on_jumping_loop
+async def test_history_may_be_removed_and_the_position_stays() -> None:
+    _, layer = await make_layer(**KEPT)
+    position = await layer.publish("kept:a", 1)
+    await layer.remove_history("kept:a")
+    assert await layer.history("kept:a") == ((), position)
+    assert await layer.publish("kept:a", 2) == (position.epoch, 2)
+
+
+@on_jumping_loop
+async def test_members_of_a_group_that_is_kept_get_the_same_as_ever() -> None:
+    app, layer = await make_layer(**KEPT)
+    client = await make_client(app)
+    await layer.group_add("kept:a", client.connection.channel_name)
+    for n in range(5):
+        await layer.publish("kept:a", n, tags={"kind": "number"}, info=ClientInfo("7", "c"), idempotency_key=f"{n}")
+        await layer.publish("kept:a", "again", idempotency_key=f"{n}")
+    await settled()
+    assert client.messages == ["0", "1", "2", "3", "4"]
+    await client.leave()
+
+
+@pytest.mark.parametrize("group", ["kept:a", "unkept"])
+@on_jumping_loop
+async def test_a_second_publication_with_the_same_idempotency_key_is_not_made(group: str) -> None:
+    app, layer = await make_layer(**KEPT)
+    client = await make_client(app)
+    await layer.group_add(group, client.connection.channel_name)
+    first = await layer.publish(group, 1, idempotency_key="k")
+    again = await layer.publish(group, 2, idempotency_key="k")
+    other = await layer.publish(group, 3, idempotency_key="l")
+    await settled()
+    assert (type(first), type(again), type(other)) == (Position, Repeat, Position)
+    assert (again, other) == (first, (first.epoch, 2))
+    assert client.messages == ["1", "3"]
+    await client.leave()
+
+
+@on_jumping_loop
+async def test_the_rule_says_for_how_long() -> None:
+    rule = {"history_size": 3, "history_lifetime": 10, "idempotency_window": 20, "position_lifetime": 30}
+    _, layer = await make_layer(rules={"a": rule})
+    first = await layer.publish("a", 1, idempotency_key="k")
+    seen = []
+    for _ in range(4):
+        page = await layer.history("a")
+        seen.append((len(page.publications), page.top == first))
+        await asyncio.sleep(9)
+    assert seen == [(1, True), (1, True), (0, True), (0, True)]
+    assert type(await layer.publish("a", 2, idempotency_key="k")) is Position
+    await asyncio.sleep(31)
+    assert (await layer.history("a")).top.epoch != first.epoch
+
+
+@on_jumping_loop
+async def test_tags_and_who_publishes_are_kept_and_not_shared_with_the_caller() -> None:
+    _, layer = await make_layer(**KEPT)
+    tags, info = {"kind": "note"}, ClientInfo("7", "c", b"1", b"2")
+    await layer.publish("kept:a", 1, key="ada", tags=tags, info=info)
+    tags["kind"] = "changed"
+    (publication,) = (await layer.history("kept:a")).publications
+    assert (publication.key, publication.tags, publication.info) == ("ada", {"kind": "note"}, info)
+
+
+@on_jumping_loop
+async def test_without_a_rule_and_its_like_the_engine_is_asked_for_nothing_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, layer = await make_layer(**KEPT)
+    calls: list[Any] = []
+
+    async def publish(group: str, data: bytes, key: str = "", publishing: Any = None) -> Position:
+        calls.append(publishing)
+        return Position("e", 1)
+
+    assert app.hub is not None
+    monkeypatch.setattr(app.hub.engine, "publish", publish)
+    retention = app.hub.rule("kept:a").retention
+    await layer.publish("unkept", 1)
+    await layer.publish("kept:a", 1)
+    await layer.publish("unkept", 1, idempotency_key="k", tags={"a": "b"})
+    assert calls == [
+        None,
+        Publishing(retention),
+        Publishing(retention._replace(size=0), "k", None, {"a": "b"}),
+    ]
+
+
+WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"idempotency_key": ""}, InvalidName, "can't be a key"),
+    ({"idempotency_key": 5}, InvalidName, "can't be a key"),
+    ({"idempotency_key": "x" * 256}, InvalidName, "can't be a key"),
+    ({"tags": {"a": 1}}, InvalidName, "can't be tags"),
+    ({"tags": ["a"]}, InvalidName, "can't be tags"),
+    ({"info": {"user": "7"}}, UsageError, "takes an antiphon.types.ClientInfo"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "words"), WRONG, ids=lambda value: f"{value!r:.30}")
+@pytest.mark.parametrize("started", [True, False])
+@pytest.mark.parametrize("group", ["kept:a", "unkept"])
+@on_jumping_loop
+async def test_what_can_not_go_with_a_publication_is_refused_and_nothing_is_published(
+    arguments: dict[str, Any], error: type[Exception], words: str, started: bool, group: str
+) -> None:
+    app = App(Config(**KEPT))
+    if started:
+        await app.start()
+    with pytest.raises(error, match=words):
+        await app.layer.publish(group, 1, **arguments)
+    assert app.counters.publications == 0
+    assert (await app.layer.publish(group, 1)).offset == 1
+
+
+@pytest.mark.parametrize("started", [True, False])
+@pytest.mark.parametrize("verb", ["history", "remove_history"])
+@on_jumping_loop
+async def test_a_group_that_keeps_nothing_has_no_history(verb: str, started: bool) -> None:
+    app = App(Config(**KEPT))
+    if started:
+        await app.start()
+    with pytest.raises(UsageError, match="'unkept' keeps no history: no rule"):
+        await getattr(app.layer, verb)("unkept")
+    with pytest.raises(InvalidName):
+        await getattr(app.layer, verb)("bad\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"limit": -1}, "limit is -1; it takes a whole number"),
+        ({"limit": 1.5}, "limit is 1.5"),
+        ({"limit": True}, "limit is True"),
+        ({"since": ("e", 1)}, "since is .*; it takes a Position"),
+        ({"since": 5}, "since is 5"),
+    ],
+    ids=repr,
+)
+@on_jumping_loop
+async def test_a_part_of_history_that_can_not_be_is_refused(arguments: dict[str, Any], words: str) -> None:
+    _, layer = await make_layer(**KEPT)
+    with pytest.raises(UsageError, match=words):
+        await layer.history("kept:a", **arguments)
+
+
+async def test_history_may_be_read_from_another_loop() -> None:
+    app, layer = await make_layer(**KEPT)
+    client = await make_client(app)
+    first = await layer.publish("kept:a", 1, idempotency_key="k")
+
+    async def elsewhere() -> list[Any]:
+        again = await layer.publish("kept:a", 2, idempotency_key="k", tags={"a": "b"}, info=ClientInfo("7", "c"))
+        await layer.publish("kept:a", 3, tags={"a": "b"}, info=ClientInfo("7", "c"))
+        page = await layer.history("kept:a", since=again, limit=1)
+        before = await layer.history("kept:a", limit=1, reverse=True)
+        await layer.remove_history("kept:a")
+        return [again, page, before]
+
+    again, page, before = await asyncio.to_thread(asyncio.run, elsewhere())
+    assert (type(again), again) == (Repeat, first)
+    assert [(each.data, each.tags, each.info) for each in page.publications] == [
+        (b"3", {"a": "b"}, ClientInfo("7", "c"))
+    ]
+    assert before.publications == page.publications
+    assert (await layer.history("kept:a")).publications == ()
+    await client.leave()
+    await app.stop()

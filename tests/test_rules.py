@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
 import re
+import types
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.exceptions import ConfigurationError, InvalidName
-from antiphon.rules import KEY_LENGTH, Rule, Rules, check_key, settings
+from antiphon.rules import KEY_LENGTH, TAGS, Rule, Rules, check_key, check_tags, settings
+from antiphon.types import Retention
 
 DROP, LATEST = {"slow": "drop_oldest"}, {"slow": "latest_by_key"}
 
@@ -125,3 +128,86 @@ def test_what_keeps_its_history_leaves_nothing_out(slow: str) -> None:
     with pytest.raises(ConfigurationError, match="can't be spared"):
         Rules({"prices:*": {"slow": slow, "history_size": 10}})
     assert Rules({"prices:*": {"slow": "close", "history_size": 10}}).find("prices:a").history_size == 10
+
+
+# What is kept
+
+
+def test_without_a_rule_nothing_is_kept_but_the_position() -> None:
+    assert Rule().retention == Retention(0, 300.0, 30 * 86400.0, 300.0)
+
+
+def test_a_rule_says_what_is_kept() -> None:
+    values = {"history_size": 5, "history_lifetime": 60, "position_lifetime": 3600, "idempotency_window": 0.5}
+    assert Rules({"a:*": values}).find("a:b").retention == Retention(5, 60.0, 3600.0, 0.5)
+    assert Rules({"a:*": values}).find("b").retention == Rule().retention
+
+
+@pytest.mark.parametrize(("value", "size"), [(0, 0), (1, 1), (5.0, 5), (10**6, 10**6)])
+def test_a_size_is_a_whole_number(value: float, size: int) -> None:
+    found = Rules({"a": {"history_size": value}}).find("a").history_size
+    assert (found, type(found)) == (size, int)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, math.inf, math.nan, "5", True, None, [5]], ids=repr)
+def test_another_size_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"history_size of 'a' is .*; it takes a whole number, 0 or more"):
+        Rules({"a": {"history_size": value}})
+
+
+SECONDS = ["history_lifetime", "position_lifetime", "idempotency_window"]
+
+
+@pytest.mark.parametrize("name", SECONDS)
+@pytest.mark.parametrize("value", [1, 0.001, 10**9])
+def test_a_time_is_a_number_of_seconds(name: str, value: float) -> None:
+    found = getattr(Rules({"a": {name: value}}).find("a"), name)
+    assert (found, type(found)) == (value, float)
+
+
+@pytest.mark.parametrize("name", SECONDS)
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, "5", True, None], ids=repr)
+def test_another_time_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} of 'a' is .*; it takes seconds, over 0"):
+        Rules({"a": {name: value}})
+
+
+# Tags
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{}, {"a": "b"}, {"": ""}, {"ü": "🎵"}, {"x" * KEY_LENGTH: "x" * KEY_LENGTH}, {str(n): "" for n in range(TAGS)}],
+    ids=lambda tags: f"{tags!r:.20}",
+)
+def test_tags_are_text_by_text(tags: dict[str, str]) -> None:
+    checked = check_tags(tags)
+    assert checked == tags
+    assert checked is not tags, "a copy: who gave them may change them"
+
+
+def test_tags_may_be_any_mapping() -> None:
+    assert check_tags(types.MappingProxyType({"a": "b"})) == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        None,
+        ["a"],
+        "a",
+        {"a": 1},
+        {1: "a"},
+        {"a": None},
+        {"a": b"b"},
+        {"a": "\ud800"},
+        {"\ud800": "a"},
+        {"a": "x" * (KEY_LENGTH + 1)},
+        {"x" * (KEY_LENGTH + 1): "a"},
+        {str(n): "" for n in range(TAGS + 1)},
+    ],
+    ids=lambda tags: f"{tags!r:.20}",
+)
+def test_other_tags_are_refused(tags: Any) -> None:
+    with pytest.raises(InvalidName, match="can't be tags: they are at most 64, text by text of up to 255 characters"):
+        check_tags(tags)

@@ -11,6 +11,8 @@ import antiphon
 from antiphon import app, sync
 from antiphon.engines.memory import MemoryEngine
 from antiphon.exceptions import InvalidName, NotEncodable, UsageError
+from antiphon.rules import Rule
+from antiphon.types import ClientInfo, Publishing, Repeat
 
 from .fakes import ASGIClient, settled
 
@@ -66,10 +68,11 @@ async def test_from_a_thread_the_work_is_done_on_the_home_loop() -> None:
     "call",
     [
         lambda: sync.publish("room", 1),
+        lambda: sync.history("room"),
         lambda: sync.group_send("room", {"type": "note"}),
         lambda: sync.send("specific.a!b", {"type": "note"}),
     ],
-    ids=["publish", "group_send", "send"],
+    ids=["publish", "history", "group_send", "send"],
 )
 async def test_in_async_code_the_caller_is_told_what_to_await(call: Any) -> None:
     with pytest.raises(UsageError, match="await"):
@@ -90,7 +93,52 @@ def test_publish_passes_the_key_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert keys == ["", "ada"]
 
 
+def test_publish_passes_on_what_goes_with_a_publication(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    class Engine(MemoryEngine):
+        async def publish(self, group: str, data: bytes, key: str = "", publishing: Any = None) -> antiphon.Position:
+            seen.append(publishing)
+            return await super().publish(group, data, key, publishing)
+
+    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    info = ClientInfo("7", "c")
+    sync.publish("room", 1, idempotency_key="k", tags={"a": "b"}, info=info)
+    sync.publish("room", 1)
+    assert seen == [Publishing(Rule().retention, "k", info, {"a": "b"}), None]
+
+
+async def test_from_a_thread_history_is_that_of_the_home_loop() -> None:
+    antiphon.configure(rules={"room": {"history_size": 10}})
+    client = await ASGIClient(Member.as_asgi()).opened()
+    await settled()
+
+    def view() -> list[Any]:
+        first = sync.publish("room", 1, idempotency_key="k")
+        again = sync.publish("room", 2, idempotency_key="k")
+        sync.publish("room", 3)
+        page = sync.history("room", since=first, limit=5)
+        newest = sync.history("room", limit=1, reverse=True)
+        return [first, again, [each.data for each in page.publications], newest.publications == page.publications]
+
+    first, again, data, same = await asyncio.to_thread(view)
+    assert (type(again), again, data, same) == (Repeat, first, [b"3"], True)
+    await client.leave()
+    await app.current_app().stop()
+
+
+def test_without_a_loop_history_is_that_of_the_call() -> None:
+    antiphon.configure(rules={"room": {"history_size": 10}})
+    sync.publish("room", 1)
+    page = sync.history("room")
+    assert (page.publications, page.top.offset) == ((), 0), "with the memory engine, each loop has a stream of its own"
+
+
 def test_errors_come_back_to_the_caller() -> None:
+    with pytest.raises(UsageError, match="keeps no history"):
+        sync.history("room")
+    with pytest.raises(InvalidName):
+        sync.publish("room", 1, tags={"a": 1})  # type: ignore[dict-item]
     with pytest.raises(InvalidName):
         sync.publish("", 1)
     with pytest.raises(InvalidName):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from antiphon.events import make_event
-from antiphon.types import Position, Publication
+from antiphon.types import ClientInfo, Page, Position, Publication, Publishing, Repeat, Retention
 
 
 def test_a_position_is_its_epoch_and_offset() -> None:
@@ -30,3 +30,40 @@ def test_a_copy_of_an_event_is_equal_and_another(value: object) -> None:
     assert first is not second
     if isinstance(value, (list, dict)):
         assert first["value"] is not second["value"]
+
+
+def test_a_repeat_is_the_position_of_the_first() -> None:
+    repeat = Repeat("e", 3)
+    assert isinstance(repeat, Position)
+    assert repeat == Position("e", 3) == ("e", 3)
+    assert hash(repeat) == hash(Position("e", 3))
+    assert not isinstance(Position("e", 3), Repeat)
+    with pytest.raises(AttributeError):
+        repeat.more = 1  # type: ignore[attr-defined]
+
+
+def test_positions_of_one_epoch_are_ordered() -> None:
+    assert Position("e", 3) < Position("e", 4) <= Repeat("e", 4)
+
+
+def test_a_publication_has_no_publisher_and_no_tags_where_none_are_given() -> None:
+    publication = Publication(b"1", "e", 3, 0.0)
+    assert (publication.info, publication.tags) == (None, None)
+
+
+def test_nothing_goes_with_a_publication_but_what_is_kept_of_it_where_nothing_is_given() -> None:
+    retention = Retention(1, 2.0, 3.0, 4.0)
+    assert Publishing(retention) == Publishing(retention, "", None, None)
+
+
+def test_a_client_says_nothing_of_itself_where_the_application_does_not() -> None:
+    info = ClientInfo("7", "c")
+    assert (info.connection_info, info.subscription_info) == (b"", b"")
+    assert info == ClientInfo("7", "c", b"", b"")
+    with pytest.raises(AttributeError):
+        info.user = "8"  # type: ignore[misc]
+
+
+def test_a_page_is_publications_and_the_position_of_the_newest_there_ever_was() -> None:
+    publications, top = Page((Publication(b"1", "e", 3, 0.0),), Position("e", 9))
+    assert (publications[0].offset, top.offset) == (3, 9)

@@ -124,6 +124,13 @@ class Following:
             self.repair(group).live(publication)
         return False
 
+    def is_news(self, group: Group, publication: Publication) -> bool:
+        """Tell whether a publication is what the group's inboxes get now."""
+        if group.heard is not None and place(group.heard, publication) is not Place.NEXT:
+            return False  # it came before, or comes when the hole before it is filled
+        group.heard = publication.position
+        return True
+
     def is_due(
         self, group: Group, connection: Connection, publication: Publication, reached: dict[Group, Position]
     ) -> bool:
@@ -182,6 +189,7 @@ class Following:
 
     def _declare_gap(self, group: Group, position: Position) -> None:
         before, group.position = group.position, position
+        group.heard = position
         self._hub.counters.gaps += 1
         logger.error(
             "group %r: what came between %s and %s is lost; its members are told", group.name, before, position

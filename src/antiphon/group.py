@@ -155,6 +155,7 @@ class Group:
         "catching",
         "cohorts",
         "followers",
+        "heard",
         "inboxes",
         "is_kept",
         "keeps_all",
@@ -185,6 +186,8 @@ class Group:
         self.cohorts: dict[tuple[type, Format], Cohort] = {}
         self.inboxes: dict[Inbox, None] = {}
         """The members that read their channel by themselves, as Channels' consumers do."""
+        self.heard: Position | None = None
+        """That of the last publication that those got: they get it at once, also where it waits behind events."""
         self.subscribing: asyncio.Future[None] | None = None
         """Done when the engine knows of this process's interest; None from then on."""
         self.waiting = 0

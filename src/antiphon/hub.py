@@ -15,7 +15,8 @@ could overtake them settles the open group first: another group's publication, a
 one connection is sent by itself only makes that connection catch up.
 
 Members that read their channel by themselves (``inbox``) get events and publications at once, in the order of the
-calls: theirs is a queue, and they are nobody who could be overtaken.
+calls: theirs is a queue, and they are nobody who could be overtaken. Of a group that keeps its history they get each
+publication once and in the order of the offsets; what was lost on the way, when it has been filled in.
 """
 
 from __future__ import annotations
@@ -211,6 +212,8 @@ class Hub:
         if member is None:
             self._drop_if_empty(group)
         else:
+            if not group.inboxes:
+                group.heard = group.position
             member.memberships[group] = group.inboxes[member] = None
 
     def leave(self, name: str, member: Connection | Inbox) -> None:
@@ -293,7 +296,8 @@ class Hub:
         if target is None:
             return
         if target.inboxes:
-            self._put(target, publication_event(group, publication))
+            if not target.is_kept or self.following.is_news(target, publication):
+                self._put(target, publication_event(group, publication))
             if not target.cohorts and not target.is_kept:
                 return
         if target.catching:
@@ -475,6 +479,8 @@ class Hub:
 
     def deliver_publication(self, group: Group, publication: Publication) -> None:
         """Put a publication, which comes next, in front of the group's members."""
+        if group.is_kept and group.inboxes and self.following.is_news(group, publication):
+            self._put(group, publication_event(group.name, publication))
         self._open(group)
         for cohort in group.cohorts.values():
             cohort.pending.append(group.publication_chunk(cohort.format, publication))

@@ -291,7 +291,7 @@ def _check_part(since: object, limit: object) -> None:
     """Raise ``UsageError`` where no part of a history can be meant."""
     if since is not None and not isinstance(since, Position):
         raise UsageError(f"since is {since!r:.80}; it takes a Position, as publish and history return them")
-    if limit is not None and (type(limit) is not int or limit < 0):
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise UsageError(f"limit is {limit!r:.80}; it takes a whole number, 0 or more, or None for no limit")
 
 

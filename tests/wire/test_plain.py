@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.exceptions import ClientError, NotEncodable
+from antiphon.types import Position
 from antiphon.wire import plain
 
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
@@ -392,9 +393,23 @@ def test_a_client_is_told_how_many_messages_it_missed() -> None:
     ]
 
 
+def test_word_of_a_gap_says_where_the_stream_is_now() -> None:
+    frame = plain.gap("prices:ü", Position("a1b2.3", 2**53), "problem")
+    assert frame is not None
+    assert list(json.loads(frame).items()) == [
+        ("type", "problem"),
+        ("code", "gap"),
+        ("group", "prices:ü"),
+        ("epoch", "a1b2.3"),
+        ("offset", 2**53),
+        ("reason", "messages of this group are lost; what comes now is behind the gap"),
+    ]
+
+
 def test_an_empty_type_turns_error_frames_off() -> None:
     assert plain.error(plain.binary_frame(), "") is None
     assert plain.missed("prices:x", 12, "") is None
+    assert plain.gap("prices:x", Position("e", 7), "") is None
 
 
 EXTREMES = b"1e308," * 30
