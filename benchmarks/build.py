@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks.paths import BUILD, BUN, C_SERVER, HERE, LOAD, PYTHON, ROOT
 
 CFLAGS = ["-std=gnu11", "-O2", "-march=native", "-Wall", "-Wextra", "-Wshadow"]
 LOAD_SOURCES = [
-    *("load.c", "fanout.c", "slow.c", "echo.c", "connect.c", "idle.c", "selftest.c"),
-    *("client.c", "checker.c", "message.c", "inflate.c"),
+    *("load.c", "fanout.c", "slow.c", "echo.c", "connect.c", "idle.c", "selftest.c", "selftest_centrifuge.c"),
+    *("client.c", "checker.c", "message.c", "inflate.c", "wire.c", "json.c", "protobuf.c"),
 ]
 NPM_PACKAGES = ["ws", "@oven/bun-linux-x64"]
 
@@ -31,13 +32,13 @@ def build(*, npm: bool) -> None:
         install_npm()
 
 
-def compile_c() -> None:
-    """Compile the load client and the C servers."""
+def compile_c(folder: Path = BUILD) -> None:
+    """Compile the load client and the C servers into ``folder``."""
     say("compiling the load client and the C servers")
     if not has_header("zlib.h"):
         sys.exit("bench: zlib.h is missing, with which the load client inflates: install zlib1g-dev (zlib-devel)")
     for target, files in ((LOAD, [*LOAD_SOURCES, "-lz"]), (C_SERVER, ["server.c"])):
-        subprocess.run(["gcc", *CFLAGS, "-o", str(target), *files], cwd=HERE / "c", check=True)
+        subprocess.run(["gcc", *CFLAGS, "-o", str(folder / target.name), *files], cwd=HERE / "c", check=True)
 
 
 def has_header(name: str) -> bool:

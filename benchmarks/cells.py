@@ -13,7 +13,7 @@ from benchmarks.processes import BenchmarkError, Cores, Running, pinned, tail
 from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SLOW, Server
 
 Values = dict[str, Any]
-FAULTS = ("lost", "reordered", "duplicates", "altered", "unexpected")
+FAULTS = ("lost", "reordered", "duplicates", "altered", "unexpected", "misplaced")
 RECORDS_BYTES = 4096
 """How long the messages of the cell with compression are, before it."""
 SLOW_BYTES = 100
@@ -201,7 +201,8 @@ MEASURES: dict[str, Callable[[Running, Cell, Context], Values]] = {
 def load_command(running: Running, mode: str, path: str, arguments: list[str], context: Context) -> list[str]:
     """The load client's command line: the same for every server."""
     cookie = ["--cookie", context.cookie] if running.server.logged_in and context.cookie else []
-    command = [str(LOAD), mode, "--port", str(running.port), "--path", path, *arguments, *cookie]
+    wire = ["--wire", running.server.wire] if mode == "fanout" else []
+    command = [str(LOAD), mode, "--port", str(running.port), "--path", path, *wire, *arguments, *cookie]
     return pinned(command, context.cores.client)
 
 

@@ -36,6 +36,7 @@ def verdicts(results: Results) -> Iterator[Verdict]:
     yield from handler_goals(results)
     yield from moving_goals(results)
     yield from broadcast_goals(results)
+    yield from centrifuge_goals(results)
     yield from compression_goals(results)
     yield from slow_goals(results)
     yield from other_goals(results)
@@ -78,6 +79,14 @@ def broadcast_goals(results: Results) -> Iterator[Verdict]:
             yield Verdict(f"{ours} ÷ bun, {where}", ratio(results, cell, ours, "bun"), 1.0)
             if int(window) <= 16:
                 yield Verdict(f"{ours} ÷ c-tick, {where}", ratio(results, cell, ours, "c-tick"), 0.8)
+
+
+def centrifuge_goals(results: Results) -> Iterator[Verdict]:
+    """What history and the wire of Centrifuge cost together: `publish` with both against `publish` with neither."""
+    for encoding in ("json", "protobuf"):
+        ours = f"antiphon-centrifuge-{encoding}"
+        is_ = ratio(results, f"{FANOUT}/100/64", ours, "antiphon-publish")
+        yield Verdict(f"{ours} with history ÷ antiphon-publish, N=100, window 64", is_, 0.7)
 
 
 def compression_goals(results: Results) -> Iterator[Verdict]:

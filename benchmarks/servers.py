@@ -26,6 +26,8 @@ class Server:
     cells: frozenset[str]
     path: str = "/ws"
     echo_path: str = "/echo"
+    wire: str = "plain"
+    """What is spoken in the cells with a group; the load client's `--wire`."""
     cwd: Path = ROOT
     env: Mapping[str, str] = field(default_factory=dict)
     windows: Windows = None
@@ -72,20 +74,33 @@ CHANNELS_NOTE = "in-memory layer with its capacity raised to 100,000; too slow f
 
 
 def antiphon(
-    name: str, label: str, *more_cells: str, cells: tuple[str, ...] = (FANOUT, LATENCY), windows: Windows = None
+    name: str,
+    label: str,
+    *more_cells: str,
+    cells: tuple[str, ...] = (FANOUT, LATENCY),
+    windows: Windows = None,
+    path: str | None = None,
+    wire: str = "plain",
 ) -> Server:
     """One of the ways to speak to a group; all are paths of one application."""
     return Server(
         name=f"antiphon-{name}",
         label=f"antiphon, {label}",
         command=uvicorn(ANTIPHON_APP, **OUR_PROTOCOLS),
-        path=f"/{name}",
+        path=path or f"/{name}",
+        wire=wire,
         env=NO_RATES,
         stats_path="/stats",
         cells=frozenset((*cells, *more_cells)),
         windows=windows,
         needs=("antiphon",),
     )
+
+
+def centrifuge(encoding: str, label: str) -> Server:
+    """`publish` to a group that keeps its last 1,000, whose members are clients of Centrifuge's wire."""
+    wire = f"centrifuge-{encoding}"
+    return antiphon(wire, f"`publish` with history, {label}", cells=(FANOUT,), path="/centrifuge", wire=wire)
 
 
 def django_site(name: str, label: str, *, consumers: str, auth: str) -> Server:
@@ -130,6 +145,9 @@ SERVERS = (
     antiphon("handler", "handler per member", ECHO, CONNECT, IDLE),
     antiphon("shared", "`@shared` handler"),
     antiphon("publish", "`publish`", DEFLATE, SLOW),
+    antiphon("kept", "`publish` with history", cells=(FANOUT,)),
+    centrifuge("json", "Centrifuge's wire in JSON"),
+    centrifuge("protobuf", "Centrifuge's wire in Protobuf"),
     c_server("tick", "C, one write per member per tick"),
     c_server("message", "C, one write per member per message"),
     Server(

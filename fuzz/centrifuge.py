@@ -17,8 +17,10 @@ from typing import Any
 from antiphon.types import Position
 from antiphon.wire.centrifuge import commands, json, protobuf
 from antiphon.wire.centrifuge.exceptions import CommandTooBig, ProtocolError
+from antiphon.wire.centrifuge.frame import Frame
 from fuzz.driver import Target, main
 from tests.wire.centrifuge import reference
+from tests.wire.centrifuge.reading import read
 
 __all__ = ["TARGET", "check", "check_json", "check_protobuf", "generate"]
 
@@ -52,14 +54,11 @@ def check_protobuf(payload: bytes) -> None:
         expected = [reference.read_command(each) for each in reference.split("Command", payload)]
     except reference.DecodeError:
         expected = None
-    refused = None
-    try:
-        found = protobuf.decode_frame(payload, **LIMITS)
-    except ProtocolError as fault:
-        refused = fault
+    frame = protobuf.decode_frame(payload, **LIMITS)
+    found, refused = read(frame)
     if isinstance(refused, CommandTooBig):
-        assert len(refused.before) < LIMITS["max_commands"]
-        assert len(refused.rest) < len(payload)
+        assert len(found) < LIMITS["max_commands"]
+        assert frame.size > LIMITS["max_command_size"]
     elif refused is not None:
         assert expected is None or any(words in refused.reason for words in STRICTER), f"refused: {refused.reason}"
     elif expected is not None:  # a filter, and what antiphon does not offer, is not looked into, and may be anything
@@ -84,12 +83,8 @@ _Read = tuple[int, str, dict[str, Any]]
 def check_json(payload: bytes) -> None:
     """Check what becomes of a frame in JSON."""
     lines = payload.removesuffix(b"\n").split(b"\n")
-    refused = None
-    try:
-        found = json.decode_frame(payload, **LIMITS)
-    except ProtocolError as fault:
-        found = fault.before
-        refused = fault
+    frame = json.decode_frame(payload, **LIMITS)
+    found, refused = read(frame)
     for line, pair in zip(lines, found, strict=refused is None):
         try:
             expected = _expected(line)
@@ -97,13 +92,13 @@ def check_json(payload: bytes) -> None:
             continue
         assert repr(_shown(*pair)) == repr(expected), f"antiphon {_shown(*pair)!r}, json {expected!r}"
     if refused is not None:
-        _check_refusal(lines, len(found), refused)
+        _check_refusal(lines, frame, len(found), refused)
 
 
-def _check_refusal(lines: list[bytes], place: int, fault: ProtocolError) -> None:
+def _check_refusal(lines: list[bytes], frame: Frame, place: int, fault: ProtocolError) -> None:
     if isinstance(fault, CommandTooBig):
-        assert len(lines[place]) > LIMITS["max_command_size"]
-        assert fault.rest.removesuffix(b"\n") == b"\n".join(lines[place + 1 :])
+        assert len(lines[place]) == frame.size > LIMITS["max_command_size"]
+        assert frame.is_over == (len(lines) == place + 1)
     elif place < LIMITS["max_commands"]:
         try:
             _expected(lines[place])

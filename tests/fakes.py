@@ -288,8 +288,10 @@ class FakeConsumer:
             lambda self, code: self.disconnect(code),
         )
 
+    client_info: Any = None
+
     def hooks(self) -> Hooks:
-        return Hooks(None, None)
+        return Hooks()
 
     async def disconnect(self, code: int) -> None:
         assert not self.connection.memberships, "disconnect runs after the memberships are gone"

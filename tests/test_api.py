@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import types
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from antiphon import app
 from antiphon.engines.memory import MemoryEngine
 from antiphon.exceptions import UsageError
 from antiphon.rules import Rule
-from antiphon.types import ClientInfo, Publishing, Repeat
+from antiphon.types import ClientInfo, PresenceStats, Publishing, Repeat
 
 from .fakes import ASGIClient, on_jumping_loop, settled, until
 
@@ -153,3 +154,44 @@ def test_stats_may_be_asked_without_a_loop() -> None:
 @pytest.mark.parametrize("name", antiphon.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(antiphon, name) is not None
+
+
+class Noted(Member):
+    client_info = {"name": "Ann"}
+
+
+@on_jumping_loop
+async def test_presence_and_orders_are_those_of_the_layer() -> None:
+    antiphon.configure(rules={"room": {"presence": "kept", "history_size": 5}, "other": {"presence": "kept"}})
+    client = await ASGIClient(Noted.as_asgi(), user="ann").opened()
+    await settled()
+    ((name, info),) = (await antiphon.presence("room")).items()
+    assert info == ClientInfo("ann", name, b'{"name":"Ann"}')
+    assert await antiphon.presence_stats("room") == PresenceStats(clients=1, users=1)
+    await antiphon.subscribe("other", "ann")
+    await antiphon.unsubscribe("room", client=name)
+    await antiphon.refresh("ann", expires_at=None)
+    await settled()
+    assert (list(await antiphon.presence("other")), await antiphon.presence("room")) == ([name], {})
+    await antiphon.publish("room", 1)
+    await antiphon.remove_history("room")
+    assert (await antiphon.history("room")).publications == ()
+    await antiphon.kick("ann", client=name, code=4001, reason="enough")
+    await asyncio.wait_for(client.task, 60)
+    assert client.sent[-1] == {"type": "websocket.close", "code": 4001, "reason": "enough"}
+    assert antiphon.stats()["kicked"] == 1
+    await stop()
+
+
+@on_jumping_loop
+async def test_a_session_that_is_over_ends_its_connections_alone() -> None:
+    clients = [
+        await ASGIClient(Member.as_asgi(), user="ann", session=types.SimpleNamespace(session_key=key)).opened()
+        for key in ("one", "two")
+    ]
+    await settled()
+    await antiphon.kick("ann", session="one")
+    await asyncio.wait_for(clients[0].task, 60)
+    await settled()
+    assert not clients[1].task.done()
+    await clients[1].leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,9 +16,11 @@ import uvicorn
 from click.testing import CliRunner, Result
 
 import antiphon
-from antiphon import cli
+from antiphon import cli, control
 from antiphon.cli import main, server_options
 from antiphon.config import options
+from antiphon.engines.memory import MemoryEngine
+from antiphon.exceptions import EngineUnavailable
 
 
 class Server:
@@ -173,6 +176,131 @@ def test_sigterm_while_the_application_is_imported_is_an_end_like_any_other(serv
 def test_an_interrupt_while_the_application_is_imported_ends_quietly(server: Server) -> None:
     server.error = KeyboardInterrupt()
     assert run("serve", "a:b").exit_code == 130
+
+
+# Reaching groups
+
+
+class Shared(MemoryEngine):
+    """Stands for an engine that processes share: what one has kept, the next finds."""
+
+    kept: dict[str, Any] = {}
+    orders: list[Any] = []
+    stopped = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.__dict__.update(self.kept)
+
+    async def send_control(self, control: bytes) -> None:
+        self.orders.append(control)
+
+    async def stop(self) -> None:
+        type(self).stopped += 1
+        type(self).kept = {name: value for name, value in self.__dict__.items() if name != "_events"}
+
+
+@pytest.fixture
+def shared(server: Server, monkeypatch: pytest.MonkeyPatch) -> type[Shared]:
+    """An engine that is shared, and rules that the servers have, too."""
+    monkeypatch.setattr("antiphon.app.open_engine", lambda url: Shared())
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    monkeypatch.setenv("ANTIPHON_ENGINE", "shared://host")
+    monkeypatch.setenv("ANTIPHON_RULES", '{"room:*": {"history_size": 10, "presence": "kept"}}')
+    Shared.kept, Shared.orders, Shared.stopped = {}, [], 0
+    return Shared
+
+
+def printed(*arguments: str, stdin: bytes | None = None) -> Any:
+    result = CliRunner().invoke(main, list(arguments), input=stdin)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout) if result.stdout else None
+
+
+def test_publish_and_history(shared: type[Shared]) -> None:
+    first = printed("publish", "room:1", '{"a": 1}', "--tag", "kind=a", "--tag", "empty=", "--idempotency-key", "x")
+    assert (first["offset"], first["repeated"]) == (1, False)
+    assert printed("publish", "room:1", "2", "--idempotency-key", "x") == {**first, "repeated": True}
+    assert printed("publish", "room:1", "-", stdin='["é"]\n'.encode())["offset"] == 2
+    page = printed("history", "room:1")
+    assert page == {
+        "epoch": first["epoch"],
+        "offset": 2,
+        "publications": [
+            {"data": {"a": 1}, "offset": 1, "tags": {"kind": "a", "empty": ""}},
+            {"data": ["é"], "offset": 2},
+        ],
+    }
+    newest = printed("history", "room:1", "--reverse", "--limit", "1")
+    assert newest["publications"] == page["publications"][1:]
+    assert printed("history", "room:1", "--since", f"{first['epoch']}:1") == newest
+    assert printed("history", "room:1", "--limit", "0")["publications"] == []
+    assert shared.stopped == 7
+
+
+def test_presence(shared: type[Shared]) -> None:
+    assert printed("presence", "room:1") == {}
+
+
+def test_kick(shared: type[Shared]) -> None:
+    assert printed("kick", "7", "--session", "key", "--code", "4500", "--reason", "go") is None
+    assert printed("kick", "--client", "id") is None
+    assert shared.orders == [
+        control.encode(control.Kick(control.Whom("7", "", control.session_digest("key")), 4500, "go")),
+        control.encode(control.Kick(control.Whom("", "id"))),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["publish", "room:1", "{"], "not JSON"),
+        (["publish", "room:1", "\udcff"], "not JSON"),
+        (["publish", "a\nb", "1"], "can't name a group"),
+        (["publish", "room:1", "1", "--tag", "kind"], "NAME=VALUE"),
+        (["publish", "room:1", "1", "--key", ""], "key"),
+        (["history", "other"], "history_size"),
+        (["history", "room:1", "--since", "5"], "EPOCH:OFFSET"),
+        (["history", "room:1", "--since", "epoch:"], "EPOCH:OFFSET"),
+        (["history", "room:1", "--limit", "-1"], "--limit"),
+        (["presence", "other"], "presence"),
+        (["kick"], "whose connections"),
+        (["kick", "7", "--code", "1005"], "1005"),
+        (["kick", "7", "--engine", "memory://"], "the memory engine lives in one process"),
+    ],
+)
+def test_what_can_not_be_is_told(shared: type[Shared], arguments: list[str], words: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_unknown_engine_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    result = run("kick", "7", "--engine", "nosuch://")
+    assert (result.exit_code, "nosuch://" in result.output) == (2, True)
+
+
+def test_a_stream_that_is_gone_is_told(shared: type[Shared]) -> None:
+    result = run("history", "room:1", "--since", "gone:1")
+    assert (result.exit_code, "'gone' is gone" in result.output) == (1, True)
+
+
+def test_an_engine_that_is_away_is_told(shared: type[Shared], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def send_control(self: Shared, control: bytes) -> None:
+        raise EngineUnavailable("nobody answers")
+
+    monkeypatch.setattr(Shared, "send_control", send_control)
+    result = run("kick", "7")
+    assert (result.exit_code, result.output) == (1, "Error: engine shared: nobody answers\n")
+    assert shared.stopped == 1
+
+
+def test_settings_that_do_not_exist_are_told() -> None:
+    command = [sys.executable, "-m", "antiphon", "kick", "7", "--settings", "no.such.settings"]  # not this Django's
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Django's settings can't be used: No module named 'no'" in done.stderr) == (2, True)
 
 
 def test_python_m_antiphon_is_the_command() -> None:

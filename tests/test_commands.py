@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from antiphon import AsyncWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer, rpc
-from antiphon.commands import Commands
+from antiphon.commands import BYTES_PER_TURN, COMMANDS_PER_TURN, Commands
 from antiphon.consumer import Consumer
 from antiphon.exceptions import ClientError, NotEncodable, StopConsumer
 from antiphon.lifecycle import State
@@ -726,6 +726,8 @@ def test_history_of_an_empty_group_has_everything_that_sdks_read(encoding: Encod
 class Calculator(Echo):
     """Answers."""
 
+    last: Any = None
+
     @rpc
     async def add(self, content: Any) -> Any:
         """Add two numbers."""
@@ -734,6 +736,7 @@ class Calculator(Echo):
     @rpc
     async def echo(self, content: Any) -> Any:
         """Return it."""
+        self.last = content
         return content
 
     @rpc
@@ -972,7 +975,7 @@ def test_a_frame_of_ten_thousand_commands_is_handled_in_order(encoding: Encoding
         service = await Service.start()
         sdk = await Sdk(service, Calculator(), encoding=encoding).connected()
         sdk.frame(*({"rpc": {"method": "echo", "data": number}, "id": number + 2} for number in range(10_000)))
-        await until(lambda: len(sdk.transport.chunks) > 1)
+        await until(lambda: sdk.consumer.last == 9_999)
         await settled()
         assert [reply["id"] for reply in sdk.replies] == list(range(1, 10_002))
         assert sdk.replies[10_000]["rpc"] == {"data": 9_999}
@@ -988,6 +991,99 @@ async def test_a_frame_of_more_is_the_end_behind_ten_thousand(service: Service) 
     code, reason = await sdk.over()
     assert (code, reason) == (wire.CLOSE_BAD_REQUEST, "the frame has more than 10000 commands")
     assert len(sdk.consumer.received) == 10_000
+
+
+async def most_in_one_round(sdk: Sdk, number: int) -> int:
+    """Return how many messages reached the consumer in one round of the loop at most, until ``number`` have."""
+    received, most, before = sdk.consumer.received, 0, 0
+    for _ in range(number * 10):
+        await asyncio.sleep(0)
+        most, before = max(most, len(received) - before), len(received)
+    assert len(received) == number
+    return most
+
+
+def test_a_frame_of_many_commands_lets_others_have_turns_in_between(encoding: Encoding) -> None:
+    async def main() -> None:
+        service = await Service.start()
+        sdk = await Sdk(service, encoding=encoding).connected()
+        sdk.frame(*({"send": {"data": number}} for number in range(1000)))
+        assert await most_in_one_round(sdk, 1000) <= COMMANDS_PER_TURN
+        assert sdk.consumer.received == list(range(1000))
+        await service.stop()
+
+    run(main())
+
+
+@with_service
+async def test_large_commands_let_others_have_turns_sooner(service: Service) -> None:
+    sdk = await Sdk(service).connected()
+    large = "x" * (BYTES_PER_TURN // 4)
+    sdk.frame(*({"send": {"data": large}} for _ in range(16)))
+    assert await most_in_one_round(sdk, 16) <= 4
+
+
+@with_service
+async def test_frames_that_waited_let_others_have_turns_as_well(service: Service) -> None:
+    gate = asyncio.Event()
+
+    class Slow(Echo):
+        async def receive_json(self, content: Any, **kwargs: Any) -> None:
+            await gate.wait()
+            self.received.append(content)
+
+    sdk = await Sdk(service, Slow()).connected()
+    for number in range(0, 1000, 10):
+        sdk.frame(*({"send": {"data": each}} for each in range(number, number + 10)))
+    await until(lambda: len(sdk.connection.mailbox) == 99)
+    gate.set()
+    assert await most_in_one_round(sdk, 1000) <= COMMANDS_PER_TURN
+    assert sdk.consumer.received == list(range(1000))
+
+
+def test_what_a_client_said_before_it_left_is_handled_and_what_it_asked_for_is_not(encoding: Encoding) -> None:
+    async def main() -> None:
+        service = await Service.start()
+        sdk = await Sdk(service, encoding=encoding).connected()
+        listener = await Sdk(service).connected()
+        await listener.subscribed("open")
+        sdk.frame(*({"send": {"data": number}} for number in range(100)))
+        sdk.frame({"subscribe": {"channel": "kept"}, "id": 90}, {"publish": {"channel": "open", "data": 1}, "id": 91})
+        sdk.outside(sdk.connection.lost, 1001)
+        await sdk.task
+        assert sdk.consumer.received == list(range(100))
+        assert sdk.consumer.disconnects == [1001]
+        assert list(service.hub.groups) == ["open"]
+        await until(lambda: listener.published("open"))
+        await service.stop()
+
+    run(main())
+
+
+@with_service
+async def test_when_the_server_closes_the_rest_of_the_frame_is_not_handled(service: Service) -> None:
+    class Closing(Echo):
+        async def receive_json(self, content: Any, **kwargs: Any) -> None:
+            self.received.append(content)
+            if content == 40:
+                await self.close()
+
+    sdk = await Sdk(service, Closing()).connected()
+    sdk.frame(*({"send": {"data": number}} for number in range(100)))
+    await sdk.over()
+    assert sdk.consumer.received == list(range(41))
+
+
+def test_what_stands_behind_connect_is_not_read_before_it_is_accepted() -> None:
+    async def main() -> None:
+        service = await Service.start()
+        sdk = Sdk(service)
+        sdk.raw(b'{"connect":{},"id":1}\n{"send":{"data":1}}\nrubbish')
+        assert (await sdk.over())[0] == wire.CLOSE_BAD_REQUEST
+        assert sdk.answers[1]["connect"]
+        assert sdk.consumer.received == [1]
+
+    run(main())
 
 
 def test_a_command_over_64_kib_is_107_and_the_rest_of_its_frame_is_handled(encoding: Encoding) -> None:

@@ -11,6 +11,7 @@ import pytest
 from antiphon.credentials import GRACE
 from antiphon.tokens import connection_token, subscription_token
 from antiphon.wire.centrifuge import codes as wire
+from antiphon.wire.centrifuge.commands import REJECT_UNRECOVERED
 from antiphon.wire.centrifuge.encoding import JSON, PROTOBUF, Encoding
 
 from .centrifugal import Echo, Sdk, Service
@@ -214,6 +215,22 @@ def test_a_subscription_that_is_not_renewed_ends_with_2501_and_one_that_is_goes_
         assert (push["channel"], push["unsubscribe"]["code"]) == ("closed:1", wire.UNSUBSCRIBE_EXPIRED)
         assert "closed:1" not in service.hub.groups
         assert "closed:2" in service.hub.groups
+        await sdk.leave()
+
+    served(main, ping_interval=0)
+
+
+def test_the_token_of_a_subscription_that_failed_does_not_end_the_next() -> None:
+    async def main(service: Service) -> None:
+        sdk = await Sdk(service).connected(token=token(expires_in=None))
+        await service.publish("kept:1", 1)
+        behind = {"recover": True, "epoch": "another", "offset": 1, "flag": REJECT_UNRECOVERED}
+        refused = await sdk.ask("subscribe", channel="kept:1", token=pass_for("kept:1", expires_in=10), **behind)
+        assert refused[0] == wire.ERROR_UNRECOVERABLE_POSITION
+        await sdk.subscribed("kept:1")
+        await sdk.subscribed("closed", token=pass_for("closed", expires_in=20))
+        await until(lambda: sdk.pushes)
+        assert [push["channel"] for push in sdk.pushes] == ["closed"], "the other would have ended before"
         await sdk.leave()
 
     served(main, ping_interval=0)

@@ -210,7 +210,7 @@ class Telling:
 
 
 def test_what_is_secret_is_known() -> None:
-    assert HIDDEN == ["token_secrets", "token_public_keys", "token_jwks"]
+    assert HIDDEN == ["token_secrets", "token_public_keys", "token_jwks", "api_keys"]
     assert not OPTIONS["engine"].secret
 
 

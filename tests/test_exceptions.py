@@ -42,6 +42,8 @@ def test_every_exception_stands_where_it_is_drawn(name: str, parent: str) -> Non
         ("InvalidCloseCode", ValueError),
         ("NotAccepted", RuntimeError),
         ("ConfigurationError", ValueError),
+        ("EngineUnavailable", ConnectionError),
+        ("OutcomeUnknown", ConnectionError),
     ],
 )
 def test_an_exception_is_the_builtin_one_that_its_place_suggests(name: str, builtin: type) -> None:
@@ -50,6 +52,12 @@ def test_an_exception_is_the_builtin_one_that_its_place_suggests(name: str, buil
 
 def test_the_application_and_the_client_are_blamed_apart() -> None:
     assert not issubclass(exceptions.ClientError, exceptions.UsageError)
+
+
+def test_an_engine_that_fails_is_nobodys_fault_and_what_is_known_of_it_is_told_apart() -> None:
+    assert not issubclass(exceptions.EngineError, (exceptions.UsageError, exceptions.ClientError))
+    assert not issubclass(exceptions.OutcomeUnknown, exceptions.EngineUnavailable)
+    assert not issubclass(exceptions.EngineUnavailable, exceptions.OutcomeUnknown)
 
 
 def test_a_client_error_says_code_and_reason() -> None:

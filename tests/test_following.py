@@ -17,13 +17,13 @@ from antiphon.counters import Counters
 from antiphon.engines.base import EngineEvents
 from antiphon.engines.memory import MemoryEngine
 from antiphon.events import make_event, shared
-from antiphon.exceptions import InvalidEvent, LimitExceeded
+from antiphon.exceptions import InvalidEvent, LimitExceeded, MessagesLost
 from antiphon.formats import FRAMES, MESSAGES, Format, FrameFormat
 from antiphon.hub import Hub
 from antiphon.resumption import Resumption
 from antiphon.rules import Rules
 from antiphon.stream import BEGINNING, Recovery
-from antiphon.types import Event, Page, Position, Publication, Publishing, Retention
+from antiphon.types import ClientInfo, Event, Page, Position, Publication, Publishing, Retention
 
 from .fakes import Client, FakeConsumer, FakeTransport, messages_in, on_jumping_loop, run, settled, until
 
@@ -87,9 +87,9 @@ class Afar(MemoryEngine):
         self.reads: list[Read] = []
         self.readings = 0
 
-    async def start(self, events: EngineEvents) -> None:
+    async def start(self, events: EngineEvents, process: str = "") -> None:
         self._hub = events
-        await super().start(self)
+        await super().start(self, process)
 
     # What the memory engine tells
 
@@ -105,6 +105,22 @@ class Afar(MemoryEngine):
     def on_direct_event(self, channel: str, event: Event) -> None:
         assert self._hub is not None
         self._hub.on_direct_event(channel, event)
+
+    def on_join(self, group: str, info: ClientInfo) -> None:
+        assert self._hub is not None
+        self._hub.on_join(group, info)
+
+    def on_leave(self, group: str, info: ClientInfo) -> None:
+        assert self._hub is not None
+        self._hub.on_leave(group, info)
+
+    def on_control(self, control: bytes) -> None:
+        assert self._hub is not None
+        self._hub.on_control(control)
+
+    def on_continuity_lost(self) -> None:
+        assert self._hub is not None
+        self._hub.on_continuity_lost()
 
     # What the test does
 
@@ -439,12 +455,12 @@ async def test_who_only_follows_counts_for_what_can_be_handled(caplog: pytest.Lo
     await publish(hub, 2)
     follower = await member_at(hub, first, consumer=Singer())
     event = make_event({"type": "note", "n": "a"})
-    hub.check_handlers("room", event)
+    hub.delivery.check_handlers("room", event)
     hub.leave("room", other.connection)
-    hub.check_handlers("room", event)
+    hub.delivery.check_handlers("room", event)
     await engine.send_event("room", event)
     with pytest.raises(InvalidEvent, match="Singer"):
-        hub.check_handlers("room", make_event({"type": "unknown"}))
+        hub.delivery.check_handlers("room", make_event({"type": "unknown"}))
     await engine.send_event("room", make_event({"type": "unknown"}))
     await settled()
     assert got(follower) == [2, "own a"]
@@ -716,7 +732,7 @@ async def test_a_group_where_somebody_only_catches_up_handles_no_event_and_refus
     joining = asyncio.create_task(join_at(client, None))
     await settled()
     event = make_event({"type": "unknown"})
-    hub.check_handlers("room", event)
+    hub.delivery.check_handlers("room", event)
     await engine.send_event("room", event)
     await engine.answer_all()
     await joining
@@ -1012,6 +1028,26 @@ async def test_without_error_frames_a_gap_is_counted_and_logged_all_the_same(cap
     engine.arrive()
     await settled()
     assert (got(client), hub.counters.gaps, len(caplog.records)) == ([], 1, 1)
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_who_is_not_accepted_yet_is_told_of_a_gap_too() -> None:
+    hub, engine = await world(rules={"room": {"history_size": 1}})
+    consumer = Singer()
+    consumer.connect = settled  # type: ignore[method-assign]
+    client = Client(hub, consumer, FakeTransport(FRAMES))
+    await settled()
+    await hub.join("room", client.connection)
+    engine.holds = True
+    await publish(hub, 1, 2, 3)
+    engine.lose()
+    engine.lose()
+    engine.arrive()
+    await settled()
+    await client.connection.accept(None, ())
+    await settled()
+    assert got(client) == [("gap", 3)]
     await over(hub, client)
 
 
@@ -1346,21 +1382,23 @@ async def test_a_channel_that_is_read_waits_for_no_event() -> None:
 
 
 @on_jumping_loop
-async def test_behind_a_gap_a_channel_that_is_read_goes_on() -> None:
+async def test_who_reads_a_channel_is_told_of_a_gap_and_has_left() -> None:
     hub, engine = await world(rules={"room": {"history_size": 1}})
     take = await inbox_in(hub, "jobs")
+    inbox = hub.inboxes.find("jobs")
+    assert inbox is not None
+    await publish(hub, 1)
     engine.holds = True
-    await publish(hub, 1, 2, 3)
+    await publish(hub, 2, 3, 4)
     engine.lose()
     engine.lose()
     engine.arrive()
     await settled()
-    await publish(hub, 4)
-    engine.arrive()
-    assert (take(), hub.counters.gaps) == ([4], 1)
-    inbox = hub.inboxes.find("jobs")
-    assert inbox is not None
-    hub.leave_all(inbox)
+    with pytest.raises(MessagesLost, match="lost 2 messages"):
+        at_once(hub.inboxes.take("jobs", 60))
+    assert (hub.counters.gaps, hub.counters.channel_messages_dropped) == (1, 2)
+    assert not inbox.memberships
+    engine.on_the_way.clear()
     take = await inbox_in(hub, "jobs")
     await publish(hub, 5)
     engine.arrive()
@@ -1650,7 +1688,7 @@ async def test_close_ends_the_checks(when: str) -> None:
     await hub.close()
     await client.task
     assert check.cancelled() or when == "it reads"
-    assert not hub.following._tasks
+    assert not hub._tasks
     assert len(engine.reads) == (when == "it reads")
     await asyncio.sleep(1000)
     assert engine.readings == 1 + (when == "it reads")
@@ -1665,10 +1703,265 @@ async def test_close_ends_what_is_being_repaired() -> None:
     engine.lose()
     engine.arrive()
     await settled()
-    assert hub.following._tasks
+    assert hub._tasks
     await hub.close()
     await client.task
-    assert not hub.following._tasks
+    assert not hub._tasks
+
+
+# Groups where each publication takes the place of those before it
+
+CACHE: dict[str, Any] = {"room": {"history_size": 3, "recovery": "cache"}}
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"),
+    [(BEGINNING, [5]), (Position("", 3), [5]), (Position("", 5), []), (Position("another", 5), [5]), (None, [])],
+)
+@on_jumping_loop
+async def test_who_comes_back_to_a_cache_gets_the_newest_alone(since: Position | None, expected: list[int]) -> None:
+    hub, _ = await world(rules=CACHE)
+    await publish(hub, *range(1, 6))
+    client = await client_of(hub)
+    recovery = await join_at(client, since)
+    assert recovery is not None
+    assert (recovery.recovered, recovery.position.offset) == (True, 5)
+    await publish(hub, 6)
+    await settled()
+    assert got(client) == [*expected, 6]
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_where_the_newest_is_no_longer_kept_who_comes_back_to_a_cache_is_told() -> None:
+    hub, engine = await world(rules=CACHE)
+    position = await publish(hub, 1, 2)
+    await engine.remove_history("room")
+    client = await client_of(hub)
+    recovery = await join_at(client, Position(position.epoch, 1))
+    assert recovery == Recovery(False, (), position)
+    await publish(hub, 3)
+    await settled()
+    assert got(client) == [3]
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_what_comes_while_the_newest_is_read_takes_its_place() -> None:
+    hub, engine = await world(rules=CACHE)
+    old = await plain_member(hub)
+    await publish(hub, 1, 2)
+    client = await client_of(hub)
+    engine.is_slow = True
+    joining = asyncio.create_task(join_at(client, BEGINNING))
+    await settled()
+    engine.reads[0].look()
+    await publish(hub, 3, 4)
+    engine.reads[0].answer()
+    recovery = await joining
+    assert recovery is not None
+    assert [each.offset for each in recovery.publications] == [4]
+    await publish(hub, 5)
+    await settled()
+    assert (got(client), got(old)) == ([4, 5], [1, 2, 3, 4, 5])
+    await over(hub, old, client)
+
+
+@on_jumping_loop
+async def test_a_hole_in_a_cache_is_jumped_over_and_nobody_is_told() -> None:
+    hub, engine = await world(rules=CACHE)
+    client = await plain_member(hub)
+    engine.holds = True
+    await publish(hub, *range(1, 10))
+    for _ in range(7):
+        engine.lose(1)
+    engine.arrive_all()  # 1 and 9: the other seven are lost, and history has three
+    await settled()
+    assert got(client) == [1, 9]
+    assert (stands(hub), hub.counters.gaps, hub.counters.publications_recovered) == (9, 0, 0)
+    await publish(hub, 10)
+    engine.arrive_all()
+    await settled()
+    assert got(client) == [1, 9, 10]
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_what_arrives_behind_the_jump_is_old() -> None:
+    hub, engine = await world(rules=CACHE)
+    client = await plain_member(hub)
+    engine.holds = True
+    await publish(hub, 1, 2, 3)
+    engine.arrive(2)
+    await settled()
+    engine.arrive_all()
+    await settled()
+    assert got(client) == [3]
+    assert hub.counters.publications_repeated == 2
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_where_not_even_the_newest_is_kept_everybody_is_told() -> None:
+    hub, engine = await world(rules=CACHE)
+    client = await plain_member(hub)
+    engine.holds = True
+    await publish(hub, 1, 2, 3)
+    for _ in range(3):
+        engine.lose()
+    await engine.remove_history("room")
+    await hub.following.check()
+    await settled()
+    assert got(client) == [("gap", 3)]
+    assert hub.counters.gaps == 1
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_a_follower_is_not_left_behind_where_the_others_jump_over_its_position() -> None:
+    hub, engine = await world(rules=CACHE)
+    old = await plain_member(hub)
+    await publish(hub, 1)
+    engine.holds = True
+    await publish(hub, 2, 3)
+    new = await member_at(hub, BEGINNING)
+    assert list(hub.groups["room"].followers) == [new.connection]
+    engine.lose()
+    engine.lose()
+    await publish(hub, 4)
+    engine.arrive()
+    await settled()
+    assert (got(old), got(new)) == ([1, 4], [3, 4])
+    assert not hub.groups["room"].followers
+    await publish(hub, 5)
+    engine.arrive_all()
+    await settled()
+    assert (got(old), got(new)) == ([1, 4, 5], [3, 4, 5])
+    await over(hub, old, new)
+
+
+@on_jumping_loop
+async def test_a_follower_that_has_the_newest_is_not_given_it_again() -> None:
+    hub, engine = await world(rules=CACHE)
+    old = await plain_member(hub)
+    engine.holds = True
+    await publish(hub, 1, 2, 3)
+    new = await member_at(hub, BEGINNING)
+    for _ in range(3):
+        engine.lose()
+    await hub.following.check()
+    await settled()
+    assert (got(old), got(new)) == ([3], [3])
+    assert not hub.groups["room"].followers
+    await over(hub, old, new)
+
+
+@on_jumping_loop
+async def test_what_is_read_with_receive_jumps_too() -> None:
+    hub, engine = await world(rules=CACHE)
+    take = await inbox_in(hub, "jobs")
+    engine.holds = True
+    await publish(hub, 1, 2, 3)
+    engine.arrive(2)
+    await settled()
+    engine.arrive_all()
+    await publish(hub, 4)
+    engine.arrive_all()
+    assert take() == [3, 4]
+    inbox = hub.inboxes.find("jobs")
+    assert inbox is not None
+    hub.leave_all(inbox)
+    await over(hub)
+
+
+@on_jumping_loop
+async def test_a_cache_whose_stream_began_anew_goes_on_with_the_newest_of_the_new_one() -> None:
+    hub, engine = await world(rules=CACHE)
+    client = await plain_member(hub)
+    await publish(hub, 1, 2)
+    engine.holds = True
+    engine.begin_anew("room")
+    await publish(hub, 11, 12)
+    engine.lose()
+    engine.arrive()
+    await settled()
+    assert got(client) == [1, 2, 12]
+    assert (stands(hub), hub.counters.gaps) == (2, 0)
+    await over(hub, client)
+
+
+# Continuity
+
+
+@on_jumping_loop
+async def test_when_the_engine_may_have_missed_something_every_group_is_checked_at_once() -> None:
+    hub, engine = await world()
+    names = ["kept:a", "kept:b"]
+    clients = [await plain_member(hub, group=name) for name in names]
+    engine.holds = True
+    for name in names:
+        await publish(hub, 1, 2, group=name)
+    while engine.on_the_way:
+        engine.lose()
+    began, readings = hub.loop.time(), engine.readings
+    engine.on_continuity_lost()
+    await settled()
+    assert [got(client) for client in clients] == [[1, 2], [1, 2]]
+    assert (hub.counters.continuity_losses, hub.counters.publications_recovered) == (1, 4)
+    assert hub.loop.time() == began
+    assert engine.readings == readings + 4
+    engine.on_continuity_lost()
+    await settled()
+    assert engine.readings == readings + 6, "each group once: they stand where their streams do"
+    await over(hub, *clients)
+
+
+@on_jumping_loop
+async def test_continuity_may_be_lost_twice_while_it_is_checked() -> None:
+    hub, engine = await world()
+    client = await plain_member(hub)
+    engine.holds = engine.is_slow = True
+    await publish(hub, 1, 2)
+    engine.lose()
+    engine.lose()
+    engine.on_continuity_lost()
+    await settled()
+    engine.on_continuity_lost()
+    await settled()
+    await engine.answer_all()
+    assert got(client) == [1, 2]
+    assert hub.counters.continuity_losses == 2
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_a_check_that_fails_is_logged_and_the_next_finds_what_is_missing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hub, engine = await world(interval=40)
+    client = await plain_member(hub)
+    engine.holds = engine.is_slow = True
+    await publish(hub, 1)
+    engine.lose()
+    engine.on_continuity_lost()
+    await settled()
+    engine.reads[0].fail()
+    await settled()
+    assert "can't be checked after the engine lost continuity" in caplog.text
+    assert got(client) == []
+    engine.is_slow = False
+    await asyncio.sleep(41)
+    assert got(client) == [1]
+    await over(hub, client)
+
+
+@on_jumping_loop
+async def test_a_loss_of_continuity_with_nobody_there_is_nothing() -> None:
+    hub, engine = await world()
+    engine.on_continuity_lost()
+    await settled()
+    assert (engine.readings, hub.counters.continuity_losses) == (0, 1)
+    await over(hub)
 
 
 # Any sequence of all that
@@ -1861,8 +2154,11 @@ class Plan:
                 group, number = text.split(" ")
                 position = self.positions[int(number)]
                 before = seat.reached[group]
-                assert position == (before.epoch, before.offset + 1), f"{before} and then {position}"
+                assert self.comes_next(position, before), f"{before} and then {position}"
                 seat.reached[group] = position
+
+    def comes_next(self, position: Position, before: Position) -> bool:
+        return position == (before.epoch, before.offset + 1)
 
     async def follow(self, plan: list[Any]) -> None:
         for step, *arguments in plan:
@@ -1897,15 +2193,12 @@ async def _go_on(work: Coroutine[Any, Any, None], waits_for: Any) -> None:
     await Resumption(work, waits_for)
 
 
-@pytest.mark.parametrize("loses", [True, False], ids=["a bad carrier", "a good carrier"])
-@settings(max_examples=300)
-@given(st.lists(steps, min_size=10, max_size=70), st.integers(1, 6), st.booleans())
-def test_whatever_happens_each_member_gets_what_comes_next_or_is_told(
-    loses: bool, plan: list[Any], size: int, crowded: bool
-) -> None:
+def follow(kind: type[Plan], rules: dict[str, Any], plan: list[Any], *, loses: bool, crowded: bool) -> None:
+    """Follow the plan on a carrier that loses, doubles and reorders, or on one that only delays."""
+
     async def main() -> None:
-        hub, engine = await world(rules={"kept:*": {"history_size": size if loses else 1000}})
-        follower = Plan(hub, engine)
+        hub, engine = await world(rules=rules)
+        follower = kind(hub, engine)
         for number in range(len(KINDS)):
             await follower.sit(number)
         if crowded:
@@ -1929,3 +2222,39 @@ def test_whatever_happens_each_member_gets_what_comes_next_or_is_told(
         run(main())
     finally:
         logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("loses", [True, False], ids=["a bad carrier", "a good carrier"])
+@settings(max_examples=300)
+@given(st.lists(steps, min_size=10, max_size=70), st.integers(1, 6), st.booleans())
+def test_whatever_happens_each_member_gets_what_comes_next_or_is_told(
+    loses: bool, plan: list[Any], size: int, crowded: bool
+) -> None:
+    rules = {"kept:*": {"history_size": size if loses else 1000}}
+    follow(Plan, rules, plan, loses=loses, crowded=crowded)
+
+
+class NewestPlan(Plan):
+    """The same for groups where each publication takes the place of those before it: what comes is newer."""
+
+    async def _join_at(self, seat: Seat, group: str, since: Position | None) -> None:
+        recovery = await self.hub.join_at(group, seat.client.connection, since)
+        if recovery is None:
+            return
+        given = len(recovery.publications)
+        assert since is None or given <= recovery.recovered, "the newest alone"
+        seat.reached[group] = Position(recovery.position.epoch, recovery.position.offset - given)
+        for publication in recovery.publications:
+            seat.client.connection.send_text(publication.data)
+
+    def comes_next(self, position: Position, before: Position) -> bool:
+        return position.epoch != before.epoch or position.offset > before.offset
+
+
+@pytest.mark.parametrize("loses", [True, False], ids=["a bad carrier", "a good carrier"])
+@settings(max_examples=200)
+@given(st.lists(steps, min_size=10, max_size=70), st.integers(1, 3), st.booleans())
+def test_whatever_happens_each_member_of_a_cache_has_the_newest_in_the_end(
+    loses: bool, plan: list[Any], size: int, crowded: bool
+) -> None:
+    follow(NewestPlan, {"kept:*": {"history_size": size, "recovery": "cache"}}, plan, loses=loses, crowded=crowded)

@@ -160,3 +160,10 @@ def test_a_publication_is_framed_and_compressed_once() -> None:
     first = format.publication("room", publication, kept=True)
     assert format.publication("room", publication, kept=True) is first
     assert (read_compressed(first), counters.compressions) == ([publication.data], 1)
+
+
+@both
+@pytest.mark.parametrize("joins", [True, False])
+def test_on_the_plain_wire_nobody_is_told_who_joins_or_leaves(format: Format, joins: bool) -> None:
+    assert format.presence("room", ClientInfo("7", "c"), joins=joins) is None
+    assert DeflateFormat(15, 0, Counters()).presence("room", ClientInfo("7", "c"), joins=joins) is None  # type: ignore[func-returns-value]

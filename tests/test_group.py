@@ -11,7 +11,7 @@ from antiphon.droppable import Source, parts
 from antiphon.formats import FRAMES, MESSAGES, Chunk, FrameFormat
 from antiphon.group import Cohort, Group
 from antiphon.rules import Rule
-from antiphon.types import Publication
+from antiphon.types import ClientInfo, Publication
 
 from .fakes import FakeConsumer, FakeTransport, make_connection, make_hub, messages_in, on_jumping_loop
 
@@ -222,3 +222,47 @@ def test_what_is_joined_remembers_what_may_be_left_out(verb: str, format: Any) -
         assert [source for _, source in parts(whole)] == [Source("room", "a"), Source("room", "b")]
 
     main()
+
+
+# Presence
+
+
+class TellingFormat(FrameFormat):
+    """A wire that tells who joins and leaves."""
+
+    def presence(self, group: str, info: ClientInfo, *, joins: bool) -> bytes:  # type: ignore[override]
+        return self.text(f"{group} {info.user} {joins}".encode())
+
+
+@pytest.mark.parametrize(
+    ("rule", "source"),
+    [
+        (Rule(), None),
+        (Rule(slow="drop_oldest"), Source("room", None)),
+        (Rule(slow="latest_by_key"), None),
+    ],
+    ids=lambda value: value.slow if isinstance(value, Rule) else "",
+)
+@pytest.mark.parametrize("joins", [True, False])
+def test_who_joins_or_leaves_may_be_left_out_where_the_oldest_go(
+    rule: Rule, source: Source | None, joins: bool
+) -> None:
+    chunk = Group("room", rule).presence_chunk(TellingFormat(), ClientInfo("7", "c"), joins=joins)
+    ((part, found),) = parts(chunk)
+    assert (texts([part]), found) == ([f"room 7 {joins}"], source)
+
+
+@pytest.mark.parametrize("format", [FRAMES, MESSAGES])
+@pytest.mark.parametrize("rule", [Rule(), Rule(slow="drop_oldest")])
+def test_a_wire_that_does_not_tell_has_no_chunk_for_it(rule: Rule, format: Any) -> None:
+    assert Group("room", rule).presence_chunk(format, ClientInfo("7", "c"), joins=True) is None
+
+
+def test_a_group_knows_what_its_rule_says_of_presence_and_recovery() -> None:
+    plain, noted = Group("room"), Group("room", Rule(presence="kept"))
+    cache = Group("room", Rule(recovery="cache", history_size=1))
+    assert [(group.is_noted, group.newest_only) for group in (plain, noted, cache)] == [
+        (False, False),
+        (True, False),
+        (False, True),
+    ]

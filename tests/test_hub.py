@@ -803,9 +803,9 @@ async def test_an_event_that_no_member_handles_is_refused_where_it_is_sent() -> 
     hub = await start_hub()
     clients = await clients_in(hub, "room", Deaf())
     with pytest.raises(InvalidEvent, match=r"room.*note.*Deaf"):
-        hub.check_handlers("room", make_event({"type": "note"}))
+        hub.delivery.check_handlers("room", make_event({"type": "note"}))
     assert hub.counters.events_unhandled == 1
-    hub.check_handlers("nobody's", make_event({"type": "note"}))
+    hub.delivery.check_handlers("nobody's", make_event({"type": "note"}))
     await all_leave(clients)
 
 
@@ -814,7 +814,7 @@ async def test_an_event_that_some_handle_is_counted_for_those_who_do_not() -> No
     hub = await start_hub()
     clients = await clients_in(hub, "room", Deaf(), Deaf(), Singer())
     event = make_event({"type": "note", "n": 1})
-    hub.check_handlers("room", event)
+    hub.delivery.check_handlers("room", event)
     await hub.engine.send_event("room", event)
     await settled()
     assert hub.counters.events_unhandled == 2

@@ -39,8 +39,8 @@ async def hub_with_limit(limit: int) -> Hub:
 async def group_send(hub: Hub, group: str, n: Any, padding: int = 0, kind: str = "note") -> None:
     """Do what the layer does for ``group_send``."""
     event = make_event({"type": kind, "n": n, "padding": "x" * padding})
-    hub.check_handlers(group, event)
-    hub.check_room(group, event)
+    hub.delivery.check_handlers(group, event)
+    hub.delivery.check_room(group, event)
     await hub.engine.send_event(group, event)
 
 

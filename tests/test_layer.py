@@ -18,6 +18,7 @@ from antiphon.app import App
 from antiphon.config import Config
 from antiphon.exceptions import (
     ChannelFull,
+    InvalidCloseCode,
     InvalidEvent,
     InvalidName,
     LimitExceeded,
@@ -26,7 +27,8 @@ from antiphon.exceptions import (
     UsageError,
 )
 from antiphon.layer import ChannelLayer
-from antiphon.types import ClientInfo, Position, Publishing, Repeat
+from antiphon.lifecycle import State
+from antiphon.types import ClientInfo, Position, PresenceStats, Publishing, Repeat
 
 from .fakes import Client, FakeConsumer, on_jumping_loop, settled, until
 
@@ -974,4 +976,185 @@ async def test_history_may_be_read_from_another_loop() -> None:
     assert before.publications == page.publications
     assert (await layer.history("kept:a")).publications == ()
     await client.leave()
+    await app.stop()
+
+
+# Presence
+
+NOTED: dict[str, Any] = {"rules": {"noted*": {"presence": "kept"}, "kept:*": {"history_size": 5}}}
+
+
+async def member_of(app: App, *groups: str, user: str = "") -> Client:
+    """Return an open client of a user, in groups."""
+    assert app.hub is not None
+    client = await Client(app.hub, Listener(), scope={"type": "websocket", "path": "/", "user": user}).opened()
+    for group in groups:
+        await app.hub.join(group, client.connection)
+    return client
+
+
+@on_jumping_loop
+async def test_presence_tells_who_is_there_and_its_stats_how_many() -> None:
+    app, layer = await make_layer(**NOTED)
+    clients = [await member_of(app, "noted", user=user) for user in ("ann", "ann", "bob")]
+    assert await layer.presence("noted") == {client.connection.client: client.connection.info for client in clients}
+    assert await layer.presence_stats("noted") == PresenceStats(clients=3, users=2)
+    assert (await layer.presence("noted:2"), await layer.presence_stats("noted:2")) == ({}, (0, 0))
+    for client in clients:
+        await client.leave()
+    assert await layer.presence("noted") == {}
+    await app.stop()
+
+
+@pytest.mark.parametrize("started", [True, False])
+@pytest.mark.parametrize("verb", ["presence", "presence_stats"])
+@on_jumping_loop
+async def test_who_is_in_a_group_is_not_known_where_no_rule_says_so(verb: str, started: bool) -> None:
+    app = App(Config(**NOTED))
+    if started:
+        await app.start()
+    with pytest.raises(UsageError, match="it is not noted who is in group 'kept:a': no rule that matches its name"):
+        await getattr(app.layer, verb)("kept:a")
+    with pytest.raises(InvalidName):
+        await getattr(app.layer, verb)("bad\n")
+
+
+# Connections, wherever they are
+
+ORDERS: dict[str, Callable[..., Any]] = {
+    "kick": lambda layer, *whom, **more: layer.kick(*whom, **more),
+    "subscribe": lambda layer, *whom, **more: layer.subscribe("room", *whom, **more),
+    "unsubscribe": lambda layer, *whom, **more: layer.unsubscribe("room", *whom, **more),
+    "refresh": lambda layer, *whom, **more: layer.refresh(*whom, expires_at=None, **more),
+}
+orders = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+
+
+@orders
+@pytest.mark.parametrize("started", [True, False])
+@pytest.mark.parametrize(
+    ("whom", "words"),
+    [
+        ({}, "it is not said whose connections are meant"),
+        ({"user": ""}, "it is not said whose"),
+        ({"session": "key"}, "it is not said whose"),
+        ({"user": 7}, r"a user is str\(user.pk\)"),
+        ({"user": None}, "are text"),
+        ({"client": b"c"}, "are text"),
+        ({"user": "7", "session": 5}, "are text"),
+    ],
+    ids=repr,
+)
+@on_jumping_loop
+async def test_an_order_for_nobody_is_refused(order: Any, started: bool, whom: dict[str, Any], words: str) -> None:
+    app = App(Config())
+    if started:
+        await app.start()
+    with pytest.raises(UsageError, match=words):
+        await order(app.layer, **whom)
+
+
+@pytest.mark.parametrize("verb", ["subscribe", "unsubscribe"])
+@pytest.mark.parametrize("group", NAMES, ids=lambda name: f"{name!r:.12}")
+@on_jumping_loop
+async def test_an_order_checks_the_name_of_its_group(verb: str, group: Any) -> None:
+    _, layer = await make_layer()
+    with pytest.raises(InvalidName):
+        await getattr(layer, verb)(group, "ann")
+
+
+@pytest.mark.parametrize("code", [0, 999, 1005, 1006, 1015, 2999, 5000, "4000", 4000.0], ids=repr)
+@on_jumping_loop
+async def test_a_code_that_can_not_be_sent_kicks_nobody(code: Any) -> None:
+    app, layer = await make_layer()
+    client = await member_of(app, user="ann")
+    with pytest.raises(InvalidCloseCode):
+        await layer.kick("ann", code=code)
+    assert client.connection.state is State.OPEN
+    await client.leave()
+
+
+@pytest.mark.parametrize("reason", [5, b"why", ["why"]], ids=repr)
+@on_jumping_loop
+async def test_a_reason_is_text(reason: Any) -> None:
+    app, layer = await make_layer()
+    with pytest.raises(UsageError, match="reason"):
+        await layer.kick("ann", reason=reason)
+    assert app.counters.orders_refused == 0
+
+
+@pytest.mark.parametrize(
+    "when", [float("nan"), float("inf"), -float("inf"), -1, 1.7e12, "soon", True, [1]], ids=lambda when: f"{when!r}"
+)
+@on_jumping_loop
+async def test_an_end_that_can_not_be_is_refused(when: Any) -> None:
+    app, layer = await make_layer()
+    with pytest.raises(UsageError, match="it takes seconds since 1970"):
+        await layer.refresh("ann", expires_at=when)
+    assert app.counters.orders_refused == 0
+
+
+@on_jumping_loop
+async def test_orders_reach_those_they_name() -> None:
+    app, layer = await make_layer(**NOTED)
+    ann, also_ann, bob = [await member_of(app, user=user) for user in ("ann", "ann", "bob")]
+    await layer.subscribe("noted", "ann")
+    await settled()
+    assert set(await layer.presence("noted")) == {ann.connection.client, also_ann.connection.client}
+    await layer.unsubscribe("noted", client=ann.connection.client)
+    assert set(await layer.presence("noted")) == {also_ann.connection.client}
+    await layer.refresh("ann", expires_at=1.0)
+    await layer.kick("ann", client=bob.connection.client)
+    assert app.counters.kicked == 0
+    await layer.kick("ann", code=4001, reason="logged out")
+    await asyncio.gather(ann.task, also_ann.task)
+    assert ann.transport.closings == also_ann.transport.closings == [("close", 4001, b"logged out")]
+    assert bob.connection.state is State.OPEN
+    assert await layer.presence("noted") == {}
+    await bob.leave()
+
+
+async def test_presence_and_orders_work_from_another_loop() -> None:
+    app, layer = await make_layer(**NOTED)
+    client = await member_of(app, "noted", user="ann")
+    name = client.connection.client
+
+    async def work() -> Any:
+        presence, stats = await layer.presence("noted"), await layer.presence_stats("noted")
+        await layer.unsubscribe("noted", "ann")
+        left = await layer.presence("noted")
+        await layer.subscribe("noted", client=name)
+        await layer.refresh("ann")
+        return presence, stats, left
+
+    presence, stats, left = await elsewhere(work)
+    assert presence == {name: ClientInfo("ann", name)}
+    assert (stats, left) == ((1, 1), {})
+    await until(lambda: app.hub is not None and app.hub.members("noted"))
+    await elsewhere(lambda: layer.kick("ann"))
+    await client.task
+    assert client.consumer.disconnects == [1008]
+    with pytest.raises(UsageError):
+        await elsewhere(lambda: layer.kick(""))
+    await app.stop()
+
+
+@on_jumping_loop
+async def test_what_is_sent_to_a_channel_of_another_process_opens_nothing_here() -> None:
+    app, layer = await make_layer()
+    assert app.hub is not None
+    sent: list[str] = []
+
+    async def send_direct_event(channel: str, event: Any) -> None:
+        sent.append(channel)
+
+    app.hub.engine.send_direct_event = send_direct_event  # type: ignore[method-assign]
+    here = await layer.new_channel()
+    for name in ("specific.another!1", here, "jobs", "undotted!1"):
+        await layer.send(name, {"type": "note", "text": ""})
+    assert sent == ["specific.another!1", here, "jobs", "undotted!1"]
+    assert app.hub.inboxes.find("specific.another!1") is None
+    assert app.hub.inboxes.find("jobs") is not None
+    del here
+    gc.collect()
     await app.stop()

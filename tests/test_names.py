@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.exceptions import InvalidName
-from antiphon.names import check_channel_name, check_group_name
+from antiphon.names import check_channel_name, check_group_name, process_of
 
 surrogates = st.characters(min_codepoint=0xD800, max_codepoint=0xDFFF)
 
@@ -88,3 +88,27 @@ def test_no_text_crashes_the_check_of_channel_names(name: str) -> None:
         assert name.count("!") <= 1
     except InvalidName:
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "process"),
+    [
+        ("specific.ab12!cd34", "ab12"),
+        ("my.prefix.ab12!cd34", "ab12"),
+        ("specific.!cd34", ""),
+        ("specific!cd34", ""),
+        ("general", ""),
+        ("general.with.dots", ""),
+        ("a.b!", "b"),
+        (".b!c.d", "b"),
+        ("", ""),
+    ],
+)
+def test_a_specific_name_tells_of_its_process(name: str, process: str) -> None:
+    assert process_of(name) == process
+
+
+@given(st.text("ab.", max_size=8), st.text("ab12", min_size=1, max_size=8), st.text("ab.", max_size=8))
+def test_the_process_stands_between_the_last_dot_and_the_mark(prefix: str, process: str, rest: str) -> None:
+    assert process_of(f"{prefix}.{process}!{rest}") == process
+    assert process_of(f"{prefix}.{process}{rest}") == ""

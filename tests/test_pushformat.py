@@ -47,17 +47,21 @@ def _as_json(push: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"channel": push.channel} if push.channel else {}
     if push.HasField("message"):
         return {**found, "message": {"data": _loaded(push.message.data)}}
+    for kind in ("join", "leave"):
+        if push.HasField(kind):
+            return {**found, kind: {"info": _info_as_json(getattr(push, kind).info)}}
     pub: dict[str, Any] = {"data": _loaded(push.pub.data)}
     if push.pub.HasField("info"):
-        info: Any = push.pub.info
-        pub["info"] = {"user": info.user, "client": info.client}
-        pub["info"] |= {
-            name: _loaded(getattr(info, name)) for name in ("conn_info", "chan_info") if getattr(info, name)
-        }
+        pub["info"] = _info_as_json(push.pub.info)
     pub |= {name: getattr(push.pub, name) for name in ("offset", "epoch") if getattr(push.pub, name)}
     if push.pub.tags:
         pub["tags"] = dict(push.pub.tags)
     return {**found, "pub": pub}
+
+
+def _info_as_json(info: Any) -> dict[str, Any]:
+    said = {name: _loaded(getattr(info, name)) for name in ("conn_info", "chan_info") if getattr(info, name)}
+    return {"user": info.user, "client": info.client, **said}
 
 
 def _loaded(data: bytes) -> Any:
@@ -198,3 +202,17 @@ def test_what_the_encoding_has_made_goes_into_frames_of_its_kind(encoding: Encod
 def test_a_client_is_told_of_under_the_names_of_the_wire() -> None:
     assert client_info(INFO) == wire.ClientInfo("7", "client-1", b'{"name":"Ada"}', b'{"role":"host"}')
     assert on_wire(published(), kept=True).info is None
+
+
+@inners
+@encodings
+@pytest.mark.parametrize(("joins", "kind"), [(True, "join"), (False, "leave")])
+def test_a_join_or_a_leave_names_its_group_and_says_who(
+    joins: bool, kind: str, encoding: Encoding, inner: Format
+) -> None:
+    format = PushFormat(encoding, inner)
+    who = {"user": "7", "client": "client-1", "conn_info": {"name": "Ada"}, "chan_info": {"role": "host"}}
+    assert pushes_in(format, format.presence("room", INFO, joins=joins)) == [{"channel": "room", kind: {"info": who}}]
+    nobody = {"user": "", "client": "c"}
+    chunk = format.presence("room", ClientInfo("", "c"), joins=joins)
+    assert pushes_in(format, chunk) == [{"channel": "room", kind: {"info": nobody}}]

@@ -211,3 +211,49 @@ def test_tags_may_be_any_mapping() -> None:
 def test_other_tags_are_refused(tags: Any) -> None:
     with pytest.raises(InvalidName, match="can't be tags: they are at most 64, text by text of up to 255 characters"):
         check_tags(tags)
+
+
+# Presence, and what who comes back is given
+
+
+def test_a_rule_says_who_may_know_who_is_there() -> None:
+    assert [Rules({"a": {"presence": value}}).find("a").presence for value in ("off", "kept", "members")] == [
+        "off",
+        "kept",
+        "members",
+    ]
+    assert (Rule().presence, Rule().join_leave, Rule().recovery) == ("off", False, "stream")
+
+
+@pytest.mark.parametrize("presence", ["kept", "members"])
+def test_joins_and_leaves_are_told_where_presence_is_noted(presence: str) -> None:
+    assert Rules({"a": {"presence": presence, "join_leave": True}}).find("a").join_leave is True
+    assert Rules({"a": {"presence": "off", "join_leave": False}}).find("a").join_leave is False
+
+
+@pytest.mark.parametrize("value", [1, 0, "yes", None, [], "True"], ids=repr)
+def test_on_or_off_is_true_or_false(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"join_leave of 'a' is .*; it takes `True` or `False`"):
+        Rules({"a": {"presence": "kept", "join_leave": value}})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"presence": True}, "presence of 'a' is True; it takes `off`, `kept`, `members`"),
+        ({"presence": "all"}, "presence of 'a' is 'all'; it takes"),
+        ({"join_leave": True}, "'a' has join_leave without presence; set presence to \"kept\""),
+        ({"join_leave": True, "presence": "off"}, "'a' has join_leave without presence"),
+        ({"recovery": "newest", "history_size": 1}, "recovery of 'a' is 'newest'; it takes `stream`, `cache`"),
+        ({"recovery": "cache"}, "'a' has recovery='cache' and keeps nothing that could be given; set history_size"),
+        ({"recovery": "cache", "history_size": 0}, "'a' has recovery='cache' and keeps nothing"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused(values: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        Rules({"a": values})
+
+
+def test_a_cache_keeps_its_newest() -> None:
+    rule = Rules({"a": {"recovery": "cache", "history_size": 1}}).find("a")
+    assert (rule.recovery, rule.retention.size) == ("cache", 1)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from antiphon import stream
-from antiphon.stream import APART, BEGINNING, CatchUp, Place, Recovery, judge, place
+from antiphon.stream import APART, BEGINNING, CatchUp, Place, Recovery, judge, judge_newest, place
 from antiphon.types import Page, Position, Publication
 
 
@@ -247,6 +247,74 @@ def test_recovered_means_that_it_is_stored_or_came_live(
     assert recovery.recovered is whole
     assert offsets(recovery) == (missed if whole else [])
     assert recovery.position == Position("e", end)
+
+
+# Where each takes the place of those before it
+
+
+@pytest.mark.parametrize(
+    ("since", "found", "expected"),
+    [
+        (Position("e", 3), page(5, top=5), [5]),
+        (Position("e", 4), page(5, top=5), [5]),
+        (Position("e", 5), page(5, top=5), []),
+        (Position("e", 5), page(top=5), []),
+        (Position("", 5), page(top=5), []),
+        (BEGINNING, page(5, top=5), [5]),
+        (BEGINNING, page(top=0), []),
+        (Position("d", 5), page(5, top=5), [5]),
+        (Position("d", 9), page(2, 3, top=3), [3]),
+        (Position("e", 0), page(2, 3, top=3), [3]),
+        (Position("e", 9), page(5, top=5), [5]),
+    ],
+)
+def test_who_has_the_newest_or_is_given_it_has_recovered(since: Position, found: Page, expected: list[int]) -> None:
+    recovery = judge_newest(since, found)
+    assert (recovery.recovered, offsets(recovery), recovery.position) == (True, expected, found.top)
+
+
+@pytest.mark.parametrize(
+    ("since", "found"),
+    [
+        (Position("e", 3), page(top=5)),
+        (Position("e", 3), page(4, top=5)),
+        (Position("d", 5), page(top=5)),
+        (Position("d", 0), page(top=0)),
+        (BEGINNING, page(top=1)),
+    ],
+)
+def test_where_the_newest_is_not_there_nobody_has_recovered(since: Position, found: Page) -> None:
+    assert judge_newest(since, found) == Recovery(False, (), found.top)
+
+
+@given(
+    st.integers(0, 12),
+    st.sampled_from(["", "d", "e"]),
+    st.integers(0, 9),
+    st.booleans(),
+    st.lists(st.tuples(st.sampled_from("dde"), st.integers(1, 12)), max_size=12),
+)
+def test_recovered_means_that_the_newest_is_at_hand_stored_or_live(
+    at: int, epoch: str, top: int, is_stored: bool, live: list[tuple[str, int]]
+) -> None:
+    catch_up = CatchUp(Position(epoch, at), newest_only=True)
+    for of, offset in live:
+        catch_up.live(publication(offset, of))
+    found = page(*([top] if is_stored and top else []), top=top)
+    recovery = catch_up.finish(found)
+    heard = {offset for of, offset in live if of == "e"}
+    end = max([top, *heard])
+    has_it = at == end and epoch in ("", "e")
+    is_there = end in heard or (is_stored and 0 < end == top)
+    assert recovery.recovered is (has_it or is_there)
+    assert offsets(recovery) == ([end] if is_there and not has_it else [])
+    assert recovery.position == Position("e", end)
+
+
+def test_without_a_position_nothing_is_missed_there_either() -> None:
+    catch_up = CatchUp(None, newest_only=True)
+    catch_up.live(publication(6))
+    assert catch_up.finish(page(5, top=5)) == Recovery(True, publications(6), Position("e", 6))
 
 
 # Every interleaving

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from antiphon.events import make_event
-from antiphon.types import ClientInfo, Page, Position, Publication, Publishing, Repeat, Retention
+from antiphon.types import (
+    ClientInfo,
+    Page,
+    Permission,
+    Position,
+    PresenceStats,
+    Publication,
+    Publishing,
+    Repeat,
+    Retention,
+)
 
 
 def test_a_position_is_its_epoch_and_offset() -> None:
@@ -67,3 +77,18 @@ def test_a_client_says_nothing_of_itself_where_the_application_does_not() -> Non
 def test_a_page_is_publications_and_the_position_of_the_newest_there_ever_was() -> None:
     publications, top = Page((Publication(b"1", "e", 3, 0.0),), Position("e", 9))
     assert (publications[0].offset, top.offset) == (3, 9)
+
+
+@pytest.mark.parametrize(
+    ("users", "stats"),
+    [([], (0, 0)), (["7"], (1, 1)), (["7", "8", "7"], (3, 2)), (["", "", ""], (3, 1)), (["", "7"], (2, 2))],
+)
+def test_several_connections_of_a_user_are_one_user_and_so_are_all_that_are_nobody(
+    users: list[str], stats: tuple[int, int]
+) -> None:
+    assert PresenceStats.of(ClientInfo(user, str(number)) for number, user in enumerate(users)) == stats
+
+
+def test_a_permission_is_true_and_says_nothing_where_nothing_is_given() -> None:
+    assert Permission() == (None, None)
+    assert bool(Permission()) is True

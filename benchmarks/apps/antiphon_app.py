@@ -1,5 +1,5 @@
 """antiphon without a framework: the three ways to speak to a group, one of them also with handlers that are not async,
-and an echo, each on a path of its own.
+one also with history, on both wires, and an echo, each on a path of its own.
 
 `/stats` answers with antiphon's counters, and with how often connections of `/publish` were closed with which code.
 """
@@ -11,17 +11,21 @@ from collections import Counter
 
 from asgiref.sync import async_to_sync
 
-from antiphon import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer, publish, shared, stats
+from antiphon import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer, configure, publish, shared, stats
 
-GROUP = "bench"
+GROUP, KEPT_GROUP = "bench", "bench-kept"
 close_codes = Counter()
+
+configure(rules={KEPT_GROUP: {"history_size": 1000}})
 
 
 class Member(AsyncJsonWebsocketConsumer):
     """A connection that joins the group."""
 
+    group = GROUP
+
     async def connect(self):
-        await self.channel_layer.group_add(GROUP, self.channel_name)
+        await self.channel_layer.group_add(self.group, self.channel_name)
         await self.accept()
 
 
@@ -67,10 +71,16 @@ class Publish(Member):
     """A publication of the content as it came."""
 
     async def receive_json(self, content):
-        await publish(GROUP, content)
+        await publish(self.group, content)
 
     async def disconnect(self, code):
         close_codes[code] += 1
+
+
+class Kept(Publish):
+    """The same in a group that keeps its history."""
+
+    group = KEPT_GROUP
 
 
 class Echo(AsyncJsonWebsocketConsumer):
@@ -85,6 +95,8 @@ routes = {
     "/sync": Sync.as_asgi(),
     "/shared": Shared.as_asgi(),
     "/publish": Publish.as_asgi(),
+    "/kept": Kept.as_asgi(),
+    "/centrifuge": Kept.as_asgi(wire="centrifuge"),
     "/echo": Echo.as_asgi(),
 }
 

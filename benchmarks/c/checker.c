@@ -132,8 +132,76 @@ static void remember(struct checker *checker, uint32_t index, const uint8_t *byt
     slot->frame_length = (uint32_t)frame->total;
 }
 
-/* False if the frame is compressed and can't be read. */
+/* Remembers a publication that was found right, as the frame that it would be by itself. */
+static void remember_reply(struct checker *checker, struct span reply, uint64_t number) {
+    struct slot *slot = &checker->ring[number & checker->ring_mask];
+    if (!is_in_flight(checker, number) || slot->frame_length) return;
+    if (FRAME_HEADER_MAX + reply.length > checker->frame_max) return;
+    slot->reply_at = (uint32_t)frame_header(slot->frame, wire_opcode(checker->wire), reply.length, NULL);
+    memcpy(slot->frame + slot->reply_at, reply.bytes, reply.length);
+    slot->frame_length = slot->reply_at + (uint32_t)reply.length;
+}
+
+static void check_publication(struct checker *checker, struct member *member, struct span reply, struct reply found) {
+    size_t at;
+    uint64_t number;
+    if (!find_number(found.data.bytes, found.data.length, &at, &number)) {
+        checker->tally.unexpected++;
+        return;
+    }
+    bool is_unaltered = is_published(checker, found.data.bytes, found.data.length, at, number);
+    bool is_in_place = !number || found.offset == checker->probe_offset + number;
+    if (!number && found.offset > checker->probe_offset) checker->probe_offset = found.offset;
+    checker->tally.altered += !is_unaltered;
+    checker->tally.misplaced += !is_in_place;
+    if (is_unaltered && is_in_place) remember_reply(checker, reply, number);
+    count_number(checker, member, number);
+}
+
+/* False if it can't be read. */
+static bool check_reply(struct checker *checker, struct member *member, struct span reply) {
+    struct reply found = wire_read(checker->wire, reply);
+    switch (found.kind) {
+    case REPLY_PUBLICATION: check_publication(checker, member, reply, found); break;
+    case REPLY_PING: checker->pinged = checker->wants_pong; break;
+    case REPLY_CONNECTED:
+        checker->connected += !member->connected;
+        checker->wants_pong = found.wants_pong;
+        member->connected = true;
+        break;
+    case REPLY_OTHER: checker->tally.unexpected += checker->sent > 0; break;
+    case REPLY_BROKEN: return false;
+    }
+    return true;
+}
+
+/* True if the reply is, byte for byte, what this member must see next. */
+static bool take_expected_reply(struct checker *checker, struct member *member, struct span reply) {
+    const struct slot *slot = &checker->ring[(member->last + 1) & checker->ring_mask];
+    if (member->last >= checker->sent || slot->frame_length != slot->reply_at + reply.length) return false;
+    if (memcmp(reply.bytes, slot->frame + slot->reply_at, reply.length) != 0) return false;
+    arrived(checker, ++member->last);
+    member->missing <<= 1;
+    checker->tally.deliveries++;
+    return true;
+}
+
+/* The replies of one frame; false if one can't be read. */
+static bool check_replies(struct checker *checker, struct member *member, const struct frame *frame) {
+    struct span payload = {frame->payload, frame->length}, reply;
+    uint64_t before = checker->tally.deliveries;
+    if (frame->opcode != wire_opcode(checker->wire)) return false;
+    do {
+        if (!wire_next(checker->wire, &payload, &reply)) return false;
+        if (!take_expected_reply(checker, member, reply) && !check_reply(checker, member, reply)) return false;
+    } while (payload.length);
+    if (checker->tally.deliveries > before) checker->frame_bytes += frame->total;
+    return true;
+}
+
+/* False if the frame can't be read. */
 static bool check_frame(struct checker *checker, uint32_t index, const uint8_t *bytes, const struct frame *frame) {
+    if (checker->wire != WIRE_PLAIN) return check_replies(checker, &checker->members[index], frame);
     const uint8_t *text = frame->payload;
     long length = (long)frame->length;
     size_t at;
@@ -189,6 +257,10 @@ enum check_result checker_feed(
         if (!frame.fin || frame.opcode == OP_CONTINUATION) return CHECK_BROKEN; /* none of the servers fragments */
         if (!check_frame(checker, index, p, &frame)) return CHECK_BROKEN;
         p += frame.total;
+        if (!checker->pinged) continue;
+        checker->pinged = false;
+        *used = (size_t)(p - bytes);
+        return CHECK_PINGED;
     }
 }
 

@@ -145,10 +145,11 @@ static void send_request(struct client *client, struct conn *conn) {
     int length = snprintf(
         request, sizeof request,
         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s%s%s%s%s%s%s\r\n",
+        "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s%s%s%s%s%s%s%s%s%s\r\n",
         client->path, client->port, key,
         client->deflate ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "",
-        client->origin ? "Origin: " : "", client->origin ? client->origin : "",
+        client->subprotocol ? "Sec-WebSocket-Protocol: " : "", client->subprotocol ? client->subprotocol : "",
+        client->subprotocol ? "\r\n" : "", client->origin ? "Origin: " : "", client->origin ? client->origin : "",
         client->origin ? "\r\n" : "", client->cookie ? "Cookie: " : "", client->cookie ? client->cookie : "",
         client->cookie ? "\r\n" : "");
     if (length >= (int)sizeof request) fail("request too long");
@@ -183,16 +184,30 @@ void client_open_all(struct client *client, uint32_t concurrency) {
     }
 }
 
-/* What the server said to the offer of permessage-deflate (RFC 7692 §7.1); it has to accept it. */
-static void take_extensions(struct conn *conn, const uint8_t *headers, size_t length) {
-    char text[4096];
+/* The value of a response header, in a buffer that is used again by the next one; NULL where there is none. */
+static const char *find_header(const uint8_t *headers, size_t length, const char *name) {
+    static char text[4096];
     if (length >= sizeof text) fail("the answer to the handshake is too long");
     memcpy(text, headers, length);
     text[length] = 0;
-    char *value = strcasestr(text, "\r\nSec-WebSocket-Extensions:");
-    if (value) *strstr(value + 2, "\r\n") = 0;
+    char *line = strcasestr(text, name);
+    if (!line) return NULL;
+    char *value = line + strlen(name);
+    *strstr(value, "\r\n") = 0;
+    return value;
+}
+
+/* What the server said to the offer of permessage-deflate (RFC 7692 §7.1); it has to accept it. */
+static void take_extensions(struct conn *conn, const uint8_t *headers, size_t length) {
+    const char *value = find_header(headers, length, "\r\nSec-WebSocket-Extensions:");
     if (!value || !strstr(value, "permessage-deflate")) fail("the server does not compress: it declined permessage-deflate");
     conn->keeps_context = !strstr(value, "server_no_context_takeover");
+}
+
+static void take_subprotocol(const struct client *client, const uint8_t *headers, size_t length) {
+    const char *value = find_header(headers, length, "\r\nSec-WebSocket-Protocol:");
+    if (!value || strcmp(value + strspn(value, " "), client->subprotocol))
+        fail("the server does not speak %s: it declined the subprotocol", client->subprotocol);
 }
 
 /* Reads the answer to the handshake; returns how many bytes it takes, 0 if it is not all there. */
@@ -204,6 +219,7 @@ static size_t take_response(const struct client *client, struct conn *conn, cons
         fail("the handshake was refused: %.*s", (int)(length < 60 ? length : 60), (const char *)bytes);
     if (!memmem(bytes, used, conn->accept, WS_ACCEPT_LENGTH)) fail("the handshake has a wrong Sec-WebSocket-Accept");
     if (client->deflate) take_extensions(conn, bytes, used);
+    if (client->subprotocol) take_subprotocol(client, bytes, used);
     return used;
 }
 

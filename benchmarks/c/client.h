@@ -44,6 +44,7 @@ struct client {
     int epoll;
     uint16_t port;
     const char *path, *cookie, *origin;
+    const char *subprotocol; /* offer this one, and insist on it; NULL: none */
     bool deflate;        /* offer permessage-deflate as browsers do, and insist on it */
     bool last_is_remote; /* the last one has small segments and a small buffer: the kernel holds less for it */
     const struct mode *mode;

@@ -5,6 +5,9 @@
  * from the moment at which it was due (so a server that falls behind cannot hide it).
  *
  * With --slow the last member reads nothing meanwhile; then a message is complete when all the others have it.
+ *
+ * On the wires of Centrifuge every member says `connect` first, and the publisher's messages are the command `send`,
+ * each in a frame of its own as on the plain one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -40,7 +43,15 @@ struct mark {
 
 static void opened(struct client *client, struct conn *conn) {
     struct fanout *fanout = client->context;
+    enum wire wire = fanout->checker.wire;
+    uint8_t command[COMMAND_MAX];
     if (conn->keeps_context) inflation_keep(&fanout->inflation, conn->index);
+    if (wire != WIRE_PLAIN) client_send(client, conn, wire_opcode(wire), command, wire_connect(wire, command));
+}
+
+static void answer_ping(struct client *client, struct conn *conn, enum wire wire) {
+    uint8_t pong[COMMAND_MAX];
+    client_send(client, conn, wire_opcode(wire), pong, wire_pong(wire, pong));
 }
 
 static size_t frames(struct client *client, struct conn *conn, const uint8_t *bytes, size_t length) {
@@ -53,6 +64,10 @@ static size_t frames(struct client *client, struct conn *conn, const uint8_t *by
         used += part;
         if (result == CHECK_WAITS) return used;
         if (result == CHECK_BROKEN) fail("the server broke the protocol on connection %u", conn->index);
+        if (result == CHECK_PINGED) {
+            answer_ping(client, conn, fanout->checker.wire);
+            continue;
+        }
         struct frame frame;
         frame_parse(bytes + used, length - used, &frame);
         client_control(client, conn, &frame);
@@ -69,11 +84,14 @@ static void completed(void *context, struct slot *slot) {
 
 /* Publishes `count` messages with one write. */
 static void publish(struct client *client, struct fanout *fanout, uint32_t count, const uint64_t *due_ns) {
+    enum wire wire = fanout->checker.wire;
+    uint8_t payload[MESSAGE_MAX + COMMAND_MAX];
     size_t length = 0;
     uint64_t now = now_ns();
     for (uint32_t i = 0; i < count; i++) {
         const struct slot *slot = checker_publish(&fanout->checker, due_ns ? due_ns[i] : now);
-        length += client_frame(client, fanout->out + length, OP_TEXT, slot->text, slot->text_length);
+        size_t used = wire_message(wire, payload, (struct span){slot->text, slot->text_length});
+        length += client_frame(client, fanout->out + length, wire_opcode(wire), payload, used);
     }
     if (length) client_write(&client->conns[0], fanout->out, length);
 }
@@ -82,12 +100,21 @@ static bool all_joined(const struct fanout *fanout) {
     return fanout->checker.joined == fanout->checker.n && (!fanout->slow.conn || fanout->slow.joined);
 }
 
+/* Waits until the server has answered every `connect`. */
+static void wait_for_answers(struct client *client, const struct checker *checker, double patience_s) {
+    uint64_t deadline = now_ns() + (uint64_t)(patience_s * 1e9);
+    while (checker->connected < checker->n && now_ns() < deadline) client_round(client, 50);
+    if (checker->connected < checker->n) fail("only %u of %u connects were answered", checker->connected, checker->n);
+}
+
 /* A message with the number 0, again and again until every member has had one: then all are members. */
 static void probe(struct client *client, struct fanout *fanout) {
-    uint8_t message[MESSAGE_MAX];
-    size_t length = message_write(message, fanout->checker.shape, 0);
+    enum wire wire = fanout->checker.wire;
+    uint8_t text[MESSAGE_MAX], payload[MESSAGE_MAX + COMMAND_MAX];
+    struct span message = {text, message_write(text, fanout->checker.shape, 0)};
+    size_t length = wire_message(wire, payload, message);
     for (int i = 0; i < PROBES; i++) {
-        client_send(client, &client->conns[0], OP_TEXT, message, length);
+        client_send(client, &client->conns[0], wire_opcode(wire), payload, length);
         uint64_t deadline = now_ns() + 2000000000ULL;
         while (!all_joined(fanout) && now_ns() < deadline) client_round(client, 50);
         if (all_joined(fanout)) return;
@@ -181,13 +208,13 @@ static void report(const struct fanout *fanout, const struct options *o, struct 
     printf(
         "{\"mode\":\"fanout\",\"n\":%u,\"window\":%u,\"rate\":%.0f,\"seconds\":%.3f,\"deliveries_per_s\":%.1f,"
         "\"messages_per_s\":%.1f,\"p50_us\":%.1f,\"p99_us\":%.1f,\"lost\":%lu,\"reordered\":%lu,\"duplicates\":%lu,"
-        "\"altered\":%lu,\"unexpected\":%lu,\"stalled\":%s,\"published\":%lu,\"bytes_per_delivery\":%.1f,"
+        "\"altered\":%lu,\"unexpected\":%lu,\"misplaced\":%lu,\"stalled\":%s,\"published\":%lu,\"bytes_per_delivery\":%.1f,"
         "\"client_cpu\":%.3f,\"client_events_per_round\":%.2f,\"slow_received\":%lu,\"slow_missed\":%lu,"
         "\"slow_code\":%u}\n",
         o->n, o->rate > 0 ? 0 : o->window, o->rate, wall, (double)deliveries / wall,
         (double)(to.messages - from.messages) / wall, (double)histogram_quantile(&fanout->latency, 0.5) / 1e3,
         (double)histogram_quantile(&fanout->latency, 0.99) / 1e3, tally->lost, tally->reordered, tally->duplicates,
-        tally->altered, tally->unexpected, fanout->stalled ? "true" : "false", fanout->checker.sent,
+        tally->altered, tally->unexpected, tally->misplaced, fanout->stalled ? "true" : "false", fanout->checker.sent,
         (double)(to.frame_bytes - from.frame_bytes) / (double)(deliveries ? deliveries : 1), (to.cpu - from.cpu) / wall,
         (double)(to.events - from.events) / (double)(to.rounds - from.rounds ? to.rounds - from.rounds : 1),
         fanout->slow.received, fanout->slow.missed, fanout->slow.code);
@@ -208,8 +235,9 @@ static void wait_for_end(struct client *client) {
 static void prepare(struct fanout *fanout, struct client *client, const struct options *o) {
     uint32_t in_flight_max = o->rate > 0 ? RATE_IN_FLIGHT : o->window;
     checker_init(&fanout->checker, o->slow ? o->n - 1 : o->n, in_flight_max, o->shape);
+    fanout->checker.wire = o->wire;
     client_init(client, o->n);
-    fanout->out = malloc(in_flight_max * (FRAME_HEADER_MAX + message_max(o->shape)));
+    fanout->out = malloc(in_flight_max * (FRAME_HEADER_MAX + COMMAND_MAX + message_max(o->shape)));
     if (!fanout->out) fail("out of memory");
     if (o->slow) fanout->slow.conn = &client->conns[o->n - 1];
     if (!o->deflate) return;
@@ -221,9 +249,11 @@ int mode_fanout(const struct options *o) {
     static struct fanout fanout;
     struct client client = {
         .port = o->port, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &fanout_mode,
-        .context = &fanout, .deflate = o->deflate, .last_is_remote = o->slow};
+        .context = &fanout, .deflate = o->deflate, .last_is_remote = o->slow,
+        .subprotocol = wire_subprotocol(o->wire)};
     prepare(&fanout, &client, o);
     client_open_all(&client, 64);
+    if (o->wire != WIRE_PLAIN) wait_for_answers(&client, &fanout.checker, o->stall);
     probe(&client, &fanout);
     if (o->hold) wait_for_line(&client);
     if (o->slow) slow_stop(&client, &fanout.slow);

@@ -19,6 +19,7 @@ static const char usage[] =
     "fanout --messages M: publish no more than so many.\n"
     "fanout --deflate: offer permessage-deflate, insist on it, and read what comes.\n"
     "fanout --slow: the last member stops reading before the first message, and reads on after the last.\n"
+    "fanout --wire plain|centrifuge-json|centrifuge-protobuf: what is spoken; Centrifuge's offsets are checked, too.\n"
     "fanout --hold: say READY when all are members, go on with a line on stdin, and stay until stdin ends.\n";
 
 static uint32_t positive(const char *text) {
@@ -41,7 +42,7 @@ static struct options parse(int argc, char **argv) {
         {"count", 1, 0, 'c'},  {"rate", 1, 0, 'r'},  {"seconds", 1, 0, 's'}, {"warmup", 1, 0, 'u'},
         {"cookie", 1, 0, 'k'}, {"stall", 1, 0, 'x'}, {"origin", 1, 0, 'o'},  {"concurrency", 1, 0, 'C'},
         {"size", 1, 0, 'b'},   {"records", 0, 0, 'R'}, {"messages", 1, 0, 'm'}, {"deflate", 0, 0, 'd'},
-        {"slow", 0, 0, 'S'},   {"hold", 0, 0, 'H'},  {0, 0, 0, 0}};
+        {"slow", 0, 0, 'S'},   {"hold", 0, 0, 'H'},  {"wire", 1, 0, 'W'},    {0, 0, 0, 0}};
     struct options o = {.path = "/ws", .n = 100, .window = 1, .count = 1000, .concurrency = 16, .seconds = 3,
                         .warmup = 0.5, .stall = 10};
     int option;
@@ -62,6 +63,7 @@ static struct options parse(int argc, char **argv) {
         case 'd': o.deflate = true; break;
         case 'S': o.slow = true; break;
         case 'H': o.hold = true; break;
+        case 'W': if (!wire_named(optarg, &o.wire)) fail("--wire: there is no %s", optarg); break;
         case 'k': o.cookie = optarg; break;
         case 'o': o.origin = optarg; break;
         default: fputs(usage, stderr); exit(2);
@@ -69,6 +71,7 @@ static struct options parse(int argc, char **argv) {
     if (o.window > 64) fail("--window: the checker remembers 64 numbers back");
     if (o.shape.size > SIZE_MAX_BYTES) fail("--size: at most %d bytes", SIZE_MAX_BYTES);
     if (o.slow && (o.n < 2 || o.deflate)) fail("--slow: needs a second member, and does not read compressed messages");
+    if (o.wire != WIRE_PLAIN && (o.slow || o.deflate)) fail("--wire: --slow and --deflate are for the plain one");
     return o;
 }
 
@@ -81,6 +84,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     if (!strcmp(mode, "fanout")) return mode_fanout(&options);
+    if (options.wire != WIRE_PLAIN) fail("--wire: only fanout speaks %s", wire_name(options.wire));
     if (!strcmp(mode, "echo")) return mode_echo(&options);
     if (!strcmp(mode, "connect")) return mode_connect(&options);
     if (!strcmp(mode, "idle")) return mode_idle(&options);

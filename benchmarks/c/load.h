@@ -4,9 +4,11 @@
 
 #include "client.h"
 #include "message.h"
+#include "wire.h"
 
 struct options {
     uint16_t port;
+    enum wire wire;
     const char *path, *cookie, *origin;
     uint32_t n, window, count, concurrency;
     uint64_t messages; /* publish no more than so many; 0: no limit */

@@ -7,25 +7,21 @@
 #include "checker.h"
 #include "frame.h"
 #include "load.h"
+#include "selftest.h"
 #include "slow.h"
 
-enum { STREAM_MAX = 1 << 14 };
+uint32_t pings;
 static const struct shape short_shape = {0}, records_shape = {.records = true, .size = 600};
-
-struct stream {
-    uint8_t bytes[STREAM_MAX];
-    size_t length;
-};
 
 static int failures;
 
-static void same(const char *what, uint64_t is, uint64_t should) {
+void same(const char *what, uint64_t is, uint64_t should) {
     if (is == should) return;
     failures++;
     fprintf(stderr, "selftest: %s is %lu and should be %lu\n", what, is, should);
 }
 
-static void add_frame(struct stream *stream, uint8_t opcode, const void *payload, size_t length) {
+void add_frame(struct stream *stream, uint8_t opcode, const void *payload, size_t length) {
     stream->length += frame_header(stream->bytes + stream->length, opcode, length, NULL);
     memcpy(stream->bytes + stream->length, payload, length);
     stream->length += length;
@@ -87,6 +83,10 @@ static size_t frames(struct client *client, struct conn *conn, const uint8_t *by
         used += part;
         if (result == CHECK_WAITS) return used;
         if (result == CHECK_BROKEN) fail("selftest: broken stream");
+        if (result == CHECK_PINGED) {
+            pings++;
+            continue;
+        }
         struct frame frame;
         frame_parse(bytes + used, length - used, &frame);
         client_control(client, conn, &frame);
@@ -96,21 +96,20 @@ static size_t frames(struct client *client, struct conn *conn, const uint8_t *by
 
 static const struct mode selftest_mode = {.frames = frames};
 
-/* How the server of a stream compresses. */
-enum context { NOTHING_COMPRESSED, CONTEXT_FRESH, CONTEXT_KEPT };
-
-static struct tally feed_as(
-    const struct stream *stream, struct shape shape, enum context context, uint32_t published, size_t piece,
-    uint64_t *completed) {
+struct tally feed_as(const struct stream *stream, struct feeding feeding, size_t piece, uint64_t *completed) {
     struct checker checker;
     struct inflation inflation;
     struct conn conn = {.fd = -1, .state = CONN_OPEN};
     struct client client = {.mode = &selftest_mode, .context = &checker, .buffer = malloc(CARRY_MAX + READ_SIZE)};
-    checker_init(&checker, 1, 64, shape);
+    size_t used;
+    checker_init(&checker, feeding.before ? 2 : 1, 64, feeding.shape);
+    checker.wire = feeding.wire;
     inflation_init(&inflation, 1, MESSAGE_MAX);
-    if (context == CONTEXT_KEPT) inflation_keep(&inflation, 0);
-    if (context != NOTHING_COMPRESSED) checker.inflation = &inflation;
-    for (uint32_t i = 0; i < published; i++) checker_publish(&checker, 0);
+    if (feeding.context == CONTEXT_KEPT) inflation_keep(&inflation, 0);
+    if (feeding.context != NOTHING_COMPRESSED) checker.inflation = &inflation;
+    for (uint32_t i = 0; i < feeding.published; i++) checker_publish(&checker, 0);
+    if (feeding.before) checker_feed(&checker, 1, feeding.before->bytes, feeding.before->length, &used);
+    checker.tally = (struct tally){0};
     for (size_t at = 0; at < stream->length; at += piece) {
         size_t length = stream->length - at < piece ? stream->length - at : piece;
         client_feed(&client, &conn, stream->bytes + at, length);
@@ -126,18 +125,10 @@ static struct tally feed_as(
 }
 
 static struct tally feed(const struct stream *stream, uint32_t published, size_t piece, uint64_t *completed) {
-    return feed_as(stream, short_shape, NOTHING_COMPRESSED, published, piece, completed);
+    return feed_as(stream, (struct feeding){.published = published}, piece, completed);
 }
 
-struct expectation {
-    const char *name, *format;
-    uint64_t numbers[16]; /* what the member receives, after the probe; 0 ends the list */
-    uint32_t published;
-    struct tally tally;
-    uint64_t completed;
-};
-
-static const struct expectation expectations[] = {
+const struct expectation expectations[] = {
     {"in order", plain, {1, 2, 3, 4, 5, 6}, 6, {.deliveries = 6}, 6},
     {"in order, Channels' shape", channels, {1, 2, 3}, 3, {.deliveries = 3}, 3},
     {"in order, long frames", long_frame, {1, 2, 3}, 3, {.deliveries = 3}, 3},
@@ -152,8 +143,9 @@ static const struct expectation expectations[] = {
     {"late and then twice", plain, {2, 1, 1, 3}, 3, {.deliveries = 4, .reordered = 1, .duplicates = 1}, 3},
     {"one never published", plain, {1, 2, 9}, 2, {.deliveries = 2, .unexpected = 1}, 2},
 };
+const size_t expectation_count = sizeof expectations / sizeof *expectations;
 
-static void compare(const char *name, struct tally is, struct tally should, uint64_t completed, uint64_t expected) {
+void compare(const char *name, struct tally is, struct tally should, uint64_t completed, uint64_t expected) {
     int before = failures;
     same("deliveries", is.deliveries, should.deliveries);
     same("lost", is.lost, should.lost);
@@ -161,12 +153,13 @@ static void compare(const char *name, struct tally is, struct tally should, uint
     same("duplicates", is.duplicates, should.duplicates);
     same("altered", is.altered, should.altered);
     same("unexpected", is.unexpected, should.unexpected);
+    same("misplaced", is.misplaced, should.misplaced);
     same("completed", completed, expected);
     if (failures > before) fprintf(stderr, "selftest: … in “%s”\n", name);
 }
 
 static void test_sequences(void) {
-    for (size_t i = 0; i < sizeof expectations / sizeof *expectations; i++) {
+    for (size_t i = 0; i < expectation_count; i++) {
         const struct expectation *e = &expectations[i];
         struct stream stream = {.length = 0};
         add_text(&stream, e->format, 0);
@@ -202,9 +195,10 @@ static void test_records(void) {
     add_records(&stream, 5);
     uint8_t *figure = memmem(stream.bytes + at, stream.length - at, "\"volume\":", 9);
     figure[9] = figure[9] == '1' ? '2' : '1';
+    struct feeding feeding = {.published = 5, .shape = records_shape};
     for (size_t piece = 1; piece <= stream.length; piece++) {
         uint64_t completed;
-        struct tally tally = feed_as(&stream, records_shape, NOTHING_COMPRESSED, 5, piece, &completed);
+        struct tally tally = feed_as(&stream, feeding, piece, &completed);
         compare("records", tally, (struct tally){.deliveries = 5, .altered = 1}, completed, 5);
     }
 }
@@ -229,9 +223,10 @@ static void compressed_stream(struct stream *stream, enum context context) {
 static void test_compressed(enum context context) {
     struct stream stream = {.length = 0};
     compressed_stream(&stream, context);
+    struct feeding feeding = {.published = 5, .shape = records_shape, .context = context};
     for (size_t piece = 1; piece <= stream.length; piece++) {
         uint64_t completed;
-        struct tally tally = feed_as(&stream, records_shape, context, 5, piece, &completed);
+        struct tally tally = feed_as(&stream, feeding, piece, &completed);
         compare(
             context == CONTEXT_KEPT ? "compressed, context kept" : "compressed, no context", tally,
             (struct tally){.deliveries = 4, .lost = 1, .altered = 1}, completed, 5);
@@ -419,6 +414,7 @@ int mode_selftest(void) {
     test_old_number_in_a_reused_place(short_shape);
     test_old_number_in_a_reused_place(records_shape);
     test_accept();
+    test_centrifuge();
     printf("{\"mode\":\"selftest\",\"failures\":%d}\n", failures);
     return failures > 0;
 }

@@ -59,6 +59,10 @@ class Admission:
         """Lift the deadline."""
         self._deadline.lift()
 
+    def cut(self) -> None:
+        """Cancel a ``connect()`` that still runs: somebody else has decided."""
+        self._deadline.cut()
+
     async def _raised(self, error: BaseException) -> None:
         """Take what ``connect()`` raised as its decision."""
         connection = self._connection

@@ -7,15 +7,18 @@ or of the first call where there are no connections. When the home loop ends, th
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import os
 import secrets
+import threading
 import time
 from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from antiphon import config as configuration
+from antiphon.apikeys import APIKeys, check_api_path
 from antiphon.centrifuge import CentrifugeConnection
 from antiphon.config import Config
 from antiphon.connection import Connection
@@ -29,7 +32,7 @@ from antiphon.layer import ChannelLayer
 from antiphon.logs import limit_lines, shown
 from antiphon.origins import Origins
 from antiphon.pushformat import PushFormat
-from antiphon.rules import Rules
+from antiphon.rules import Rule, Rules
 from antiphon.transport import ASGITransport, DirectTransport, Transport
 from antiphon.types import Receive, Scope, Send
 from antiphon.wire.centrifuge.encoding import Encoding, choose
@@ -44,6 +47,14 @@ Result = TypeVar("Result")
 logger = logging.getLogger("antiphon")
 
 
+class _Start:
+    """A start that is under way on ``loop``."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.done: concurrent.futures.Future[Hub] = concurrent.futures.Future()
+
+
 class App:
     """Everything that one configuration brings into being. Raises ``ConfigurationError`` for what can't be."""
 
@@ -51,11 +62,14 @@ class App:
         self.config = config
         self.counters = Counters()
         self.layer = ChannelLayer(self)
+        self.api_keys = APIKeys(config.api_keys)
+        check_api_path(config.api_path, self.api_keys)
         self._rules = Rules(config.rules)
         self._verifier = open_verifier(config, clock=time.monotonic, counters=self.counters)
         self._origins = Origins(config.allowed_origins, localhost=config.localhost_origins)
         self._hub: Hub | None = None
-        self._starting: asyncio.Future[Hub] | None = None
+        self._starting: _Start | None = None
+        self._lock = threading.Lock()
         self._is_warned = False
         self._deflate_formats: dict[int, DeflateFormat] = {}
         self._push_formats: dict[tuple[str, Format], PushFormat] = {}
@@ -78,9 +92,15 @@ class App:
         """The hub, whether its loop runs or not: what was last known."""
         return self._hub
 
+    def rule(self, group: str) -> Rule:
+        """Return the rule of the group called ``group``."""
+        return self._rules.find(group)
+
     def home(self) -> asyncio.AbstractEventLoop:
-        """Return the loop that connections live on, or the running one where there is none yet."""
-        hub = self.running_hub
+        """Return the loop that connections live on, or are about to, or the running one where there is none yet."""
+        hub, starting = self.running_hub, self._starting
+        if hub is None and starting is not None and starting.loop.is_running():
+            return starting.loop
         return hub.loop if hub is not None else asyncio.get_running_loop()
 
     async def start(self) -> Hub:
@@ -88,39 +108,60 @@ class App:
 
         Raises ``UsageError`` if connections live on another loop.
         """
-        loop = asyncio.get_running_loop()
-        if self._hub is not None and self._hub.loop is loop:
-            return self._hub
-        if self._starting is not None and self._starting.get_loop() is loop:
-            return await asyncio.shield(self._starting)
-        running = self.running_hub
-        if running is not None and (running.connections or running.inboxes.are_read):
-            raise UsageError(
-                "antiphon's connections and channels live on another event loop: one process has them on one loop"
-            )
-        self._starting = loop.create_future()
+        while True:
+            with self._lock:
+                starting = self._starting
+                is_first = starting is None or not starting.loop.is_running()
+                if is_first:
+                    starting = self._starting = _Start(asyncio.get_running_loop())
+            assert starting is not None
+            if is_first:
+                return await self._start(starting)
+            is_here = starting.loop is asyncio.get_running_loop()
+            try:
+                hub = await asyncio.shield(asyncio.wrap_future(starting.done))
+            except Exception:
+                if is_here:
+                    raise
+                continue  # somebody else's trouble
+            if is_here:
+                return hub
+
+    async def _start(self, starting: _Start) -> Hub:
         try:
-            engine = open_engine(self.config.engine)
-            hub = Hub(
-                engine,
-                self.counters,
-                groups_per_connection=self.config.groups_per_connection,
-                rules=self._rules,
-                process=self._process,
-                inbox_limit=self.config.mailbox_limit,
-                position_check=self.config.position_check,
-            )
-            await engine.start(hub)
-            if self._hub is not None:  # of a loop that has ended
-                await self._hub.inboxes.move_to(hub.inboxes, hub.join_inbox)
+            hub = self.hub or await self._make_hub()
         except BaseException as error:
-            self._starting.set_exception(error if isinstance(error, Exception) else ConnectionError("start cancelled"))
-            self._starting.exception()
             self._starting = None
+            starting.done.set_exception(error if isinstance(error, Exception) else ConnectionError("start cancelled"))
             raise
         self._hub = hub
-        self._starting.set_result(hub)
         self._starting = None
+        starting.done.set_result(hub)
+        return hub
+
+    async def _make_hub(self) -> Hub:
+        """Start an engine and a hub on the running loop."""
+        before = self._hub
+        if before is not None and before.loop.is_running():
+            if before.connections or before.inboxes.are_read:
+                raise UsageError(
+                    "antiphon's connections and channels live on another event loop: one process has them on one loop"
+                )
+            self._hub = None
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_retire(before), before.loop))
+        engine = open_engine(self.config.engine)
+        hub = Hub(
+            engine,
+            self.counters,
+            groups_per_connection=self.config.groups_per_connection,
+            rules=self._rules,
+            process=self._process,
+            inbox_limit=self.config.mailbox_limit,
+            position_check=self.config.position_check,
+        )
+        await engine.start(hub, self._process)
+        if before is not None:
+            await before.inboxes.move_to(hub.inboxes, hub.join_inbox)
         return hub
 
     def warn_if_alone(self, what: str) -> None:
@@ -227,6 +268,13 @@ class App:
             await hub.engine.stop()
 
 
+async def _retire(hub: Hub) -> None:
+    """End a hub that has no connections, on its loop."""
+    hub.following.close()
+    await hub.engine.stop()
+
+
+_making = threading.Lock()
 _app: App | None = None
 _configured: Mapping[str, Any] = {}
 
@@ -240,6 +288,8 @@ def configure(**options: Any) -> None:
     if _app is not None and _app.running_hub is not None and _app.running_hub.connections:
         raise ConfigurationError("configure() comes too late: connections are being served already")
     App(configuration.load(options, environment=os.environ))  # so that what can't be is told now
+    if _app is not None and _app.running_hub is not None:
+        asyncio.run_coroutine_threadsafe(_retire(_app.running_hub), _app.running_hub.loop)
     _configured = options
     _app = None
 
@@ -252,7 +302,21 @@ def is_configured() -> bool:
 def current_app() -> App:
     """Return the process's antiphon."""
     global _app
-    if _app is None:
-        _app = App(configuration.load(_configured, environment=os.environ))
-        limit_lines(_app.counters)
-    return _app
+    app = _app
+    if app is None:
+        with _making:
+            app = _app
+            if app is None:
+                app = _app = App(configuration.load(_configured, environment=os.environ))
+                limit_lines(app.counters)
+    return app
+
+
+def _forget() -> None:
+    """Begin anew in a process that was forked: the loop of the other one does not run here, whatever it says."""
+    global _app, _making
+    _app = None
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)

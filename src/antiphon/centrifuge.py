@@ -21,10 +21,12 @@ import math
 import uuid
 from collections.abc import Callable, Iterable
 
+from msgspec.structs import replace
+
 from antiphon import codes
-from antiphon.commands import Commands, Read
+from antiphon.commands import Commands
 from antiphon.config import Config
-from antiphon.connection import Connection, Consumer
+from antiphon.connection import KICKED, Connection, Consumer
 from antiphon.credentials import Credentials
 from antiphon.exceptions import TokenExpired, TokenRefused
 from antiphon.fanout import NO_DESCRIPTOR
@@ -32,12 +34,15 @@ from antiphon.formats import Chunk
 from antiphon.hub import Hub
 from antiphon.lifecycle import State
 from antiphon.pushformat import PushFormat
+from antiphon.roster import Entry
+from antiphon.rules import Rule
 from antiphon.transport import Transport
 from antiphon.types import ClientInfo, Position, Scope
 from antiphon.verifier import Verifier
 from antiphon.wire.centrifuge import codes as wire
 from antiphon.wire.centrifuge import pushes, replies
 from antiphon.wire.centrifuge.commands import Connect
+from antiphon.wire.centrifuge.frame import Frame
 
 __all__ = ["CentrifugeConnection"]
 
@@ -59,6 +64,8 @@ _REFUSALS = {403: wire.CLOSE_PERMISSION_DENIED, 500: wire.CLOSE_INTERNAL, 503: w
 class CentrifugeConnection(Connection):
     """One client of the Centrifuge wire and its consumer."""
 
+    RATE_EXCEEDED = wire.CLOSE_TOO_MANY_REQUESTS
+
     __slots__ = (
         "_asked",
         "_commands",
@@ -74,7 +81,6 @@ class CentrifugeConnection(Connection):
         "_subprotocol",
         "_turned_away",
         "awaits_pong",
-        "client",
         "credentials",
         "push_format",
     )
@@ -102,14 +108,13 @@ class CentrifugeConnection(Connection):
         self.push_format = push_format
         self.format = push_format
         self.write = self._hold
-        self.client = str(uuid.uuid4())
-        """The id by which others know this connection, as long as it lasts."""
         self.awaits_pong = False
         self._subprotocol = subprotocol
         self._first: asyncio.Future[bytes] | None = hub.loop.create_future()
         self._asked = Connect()
         self._number = 0
-        self._rest = Read()
+        self._rest: Frame | None = None
+        """What came in the frame of ``connect`` behind it."""
         self._early: list[tuple[bytes, bool]] = []
         """Frames that came with the first one, before reading paused, and whether each is of text."""
         self._refused_with: tuple[int, str | None] | None = None
@@ -209,10 +214,10 @@ class CentrifugeConnection(Connection):
             write(chunk)
         super().write_by(*self._real_write)
         self._transport.resume_reading()
-        self._schedule_ping()
-        if self._rest != Read():
-            self.mailbox.put(self._commands.rest, self._rest)
-            self._rest = Read()
+        self._schedule_ping(first_ping(self.client, self._config.ping_interval))
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            self.mailbox.put(self._commands.rest, rest)
         early, self._early = self._early, []
         for payload, is_text in early:
             self._take(payload, is_text=is_text)
@@ -220,6 +225,19 @@ class CentrifugeConnection(Connection):
     async def _finish(self) -> None:
         self.credentials.close()
         await super()._finish()
+
+    def kick(self, code: int, reason: str) -> None:
+        """Close it because an order says so."""
+        code, reason = code or wire.CLOSE_FORCE_DISCONNECT, reason or KICKED
+        if self.state is State.CONNECTING:
+            self._refused_with = code, reason
+        super().kick(code, reason)
+
+    def expire_at(self, when: float | None) -> None:
+        """End it then, unless a new token comes, and tell the client."""
+        self.credentials.expire_at(when)
+        ttl = self.credentials.ttl
+        self.push("", pushes.Refresh(expires=ttl is not None, ttl=ttl or 0))
 
     def _expired(self) -> None:
         self.end(wire.CLOSE_EXPIRED)
@@ -275,6 +293,10 @@ class CentrifugeConnection(Connection):
         """Take a frame."""
         self._take(payload, is_text=False)
 
+    def may_go_on(self) -> bool:
+        """Count a further command of a frame, as a message; if it is one too many, the client is closed."""
+        return not self._metered or self._may_pass(0)
+
     def _take(self, payload: bytes, *, is_text: bool) -> None:
         if self._first is not None or self._held is not None:
             if self._first is not None and not self._first.done():
@@ -322,14 +344,17 @@ class CentrifugeConnection(Connection):
             self.append(self.push_format.reply(encoded))
 
     def push(self, group: str, push: pushes.Push) -> None:
-        """Send a push to this client alone."""
-        self.reply(self.push_format.encoding.encode_push(group, push))
+        """Send a push to this client alone, in front of publications that wait for handlers.
+
+        It says what the client is from now on a member of, or no longer.
+        """
+        self.reply_first(self.push_format.encoding.encode_push(group, push))
 
     # Pings
 
-    def _schedule_ping(self) -> None:
+    def _schedule_ping(self, seconds: float) -> None:
         if self._config.ping_interval:
-            self._ping_timer = self._hub.loop.call_later(self._config.ping_interval, self._ping)
+            self._ping_timer = self._hub.loop.call_later(seconds, self._ping)
 
     def _ping(self) -> None:
         self.awaits_pong = True
@@ -381,17 +406,34 @@ class CentrifugeConnection(Connection):
 
     @property
     def info(self) -> ClientInfo:
-        """Who the client is, as others see it."""
-        token = self.credentials.token
-        return ClientInfo(self.user_id, self.client, (token.info or b"") if token is not None else b"")
+        """Who the client is, as others see it: what the consumer says of it, or else its token."""
+        info, token = super().info, self.credentials.token
+        if not info.connection_info and token is not None and token.info:
+            return replace(info, connection_info=token.info)
+        return info
+
+    def info_in(self, group: str) -> ClientInfo:
+        """The same, with what was said of its subscription to one group."""
+        said = self._commands.grant(group).info
+        return replace(self.info, subscription_info=said) if said else self.info
+
+    def entry_in(self, group: str, rule: Rule) -> Entry | None:
+        """Return what is noted of this member of a group that notes presence; its token can have less noted."""
+        options = self._commands.grant(group).options
+        if options.presence is False:
+            return None
+        return Entry(self.info_in(group), rule.join_leave and options.join_leave is not False)
 
     @property
     def user_id(self) -> str:
         """The user's id as text, by the token or else the scope; empty for nobody."""
-        if self.credentials.token is not None:
-            return self.credentials.token.user
-        user = self._scope.get("user")
-        try:
-            return str(user.pk) if user is not None and user.is_authenticated else ""
-        except AttributeError:
-            return str(user)
+        token = self.credentials.token
+        return token.user if token is not None else super().user_id
+
+
+def first_ping(client: str, interval: float) -> float:
+    """Return after how many seconds a client is pinged first, by its id: from half of ``interval`` to all of it.
+
+    So those who came at the same moment are not pinged at the same. The next come ``interval`` after one another.
+    """
+    return interval * (1 + uuid.UUID(client).int / 2**128) / 2

@@ -1,26 +1,39 @@
-"""The command line: ``antiphon serve module:application``."""
+"""The command line: ``antiphon serve module:application``, and what reaches the groups of servers that run."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from uvicorn.config import LOGGING_CONFIG
 
 import antiphon
 from antiphon import config as configuration
-from antiphon.app import App
+from antiphon.app import App, current_app
 from antiphon.engines import open_engine
-from antiphon.exceptions import ConfigurationError
+from antiphon.exceptions import ClientError, ConfigurationError, EngineError, UsageError
+from antiphon.http_api.results import client_info, publication
+from antiphon.layer import ChannelLayer
 from antiphon.server.runner import run
+from antiphon.types import Position, Repeat
+from antiphon.wire import plain
 
 __all__ = ["main", "serve", "server_options"]
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 _OPTIONS = {option.name: option for option in configuration.options()}
+
+
+_ENGINE = click.option(
+    "--engine", default=None, help=f"{_OPTIONS['engine'].meaning}  [default: {_OPTIONS['engine'].default}]"
+)
 
 
 @click.group()
@@ -38,7 +51,7 @@ def main() -> None:
 @click.option("--uds", default=None, help="Listen on this Unix socket instead.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Number of processes.")
 @click.option("--reload", is_flag=True, help="Start again when a file changes (for development).")
-@click.option("--engine", default=None, help=f"{_OPTIONS['engine'].meaning}  [default: {_OPTIONS['engine'].default}]")
+@_ENGINE
 @click.option("--app-dir", default=".", show_default=True, help="Folder to look for MODULE in.")
 @click.option("--ssl-keyfile", default=None, help="TLS key, for wss://.")
 @click.option("--ssl-certfile", default=None, help="TLS certificate, for wss://.")
@@ -105,6 +118,159 @@ def doctor(**options: Any) -> None:
     from antiphon.doctor.command import run as examine  # not what a server has to load
 
     sys.exit(examine(**options))
+
+
+# Reaching the groups of servers that run: the engine is shared, and this process serves nobody
+
+
+def _reaching(command: Command) -> Command:
+    """Give a command the options that say where the groups are."""
+    options: tuple[Callable[[Command], Command], ...] = (
+        click.option("--app-dir", default=".", show_default=True, help="Folder to look for the settings in."),
+        click.option(
+            "--settings",
+            default=None,
+            help="Django's settings, whose ANTIPHON holds here, too.  [default: DJANGO_SETTINGS_MODULE]",
+        ),
+        _ENGINE,
+    )
+    for option in options:
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("group", metavar="GROUP")
+@click.argument("content", metavar="JSON")
+@click.option("--idempotency-key", default=None, help="A second publication with it is not made.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="A word about it; may be given several times.")
+@click.option("--key", default=None, help="Which earlier publications it takes the place of, where they wait.")
+@_reaching
+def publish(group: str, content: str, *, tags: Iterable[str], **options: Any) -> None:
+    """Publish JSON to a group, - for what comes in, and print the position."""
+    config = _config(options)
+    payload = sys.stdin.buffer.read() if content == "-" else os.fsencode(content)
+    try:
+        document = plain.decode(payload, config.max_json_depth)
+    except ClientError as problem:
+        raise click.UsageError(f"this is not JSON that can be published: {problem.reason}") from None
+    more: dict[str, Any] = {name: options[name] for name in ("key", "idempotency_key")}
+    more["tags"] = dict(_pair(each) for each in tags) or None
+    position = _reach(config, lambda layer: layer.publish(group, document, **more))
+    _print({**position._asdict(), "repeated": isinstance(position, Repeat)})
+
+
+@main.command()
+@click.argument("group", metavar="GROUP")
+@click.option("--since", default=None, metavar="EPOCH:OFFSET", help="Begin behind this position.")
+@click.option("--limit", default=None, type=click.IntRange(0), help="How many at most; 0: only the position.")
+@click.option("--reverse", is_flag=True, help="Newest first.")
+@_reaching
+def history(group: str, *, since: str | None, limit: int | None, reverse: bool, **options: Any) -> None:
+    """Print what is kept of a group, and the position of the newest."""
+    begin = _position(since) if since is not None else None
+    page = _reach(_config(options), lambda layer: layer.history(group, since=begin, limit=limit, reverse=reverse))
+    if begin is not None and begin.epoch != page.top.epoch:
+        raise click.ClickException(f"the stream of epoch {begin.epoch!r} is gone; it is now {page.top.epoch!r}")
+    _print({**page.top._asdict(), "publications": [publication(each) for each in page.publications]})
+
+
+@main.command()
+@click.argument("group", metavar="GROUP")
+@_reaching
+def presence(group: str, **options: Any) -> None:
+    """Print who is in a group, by the id of the connection."""
+    infos = _reach(_config(options), lambda layer: layer.presence(group))
+    _print({client: client_info(info) for client, info in infos.items()})
+
+
+@main.command()
+@click.argument("user", metavar="[USER]", default="")
+@click.option("--client", default="", help="The id of one connection, of the user if one is named.")
+@click.option("--session", default="", help="The key of a Django session: only the connections that it opened.")
+@click.option("--code", default=None, type=int, help="The close code; by default one that says to stay away.")
+@click.option("--reason", default=None, help="Words for the client.")
+@_reaching
+def kick(user: str, *, client: str, session: str, code: int | None, reason: str | None, **options: Any) -> None:
+    """Close connections of a user, whichever server they are on."""
+    _reach(_config(options), lambda layer: layer.kick(user, client=client, session=session, code=code, reason=reason))
+
+
+def _config(options: dict[str, Any]) -> configuration.Config:
+    """Return the configuration that servers have: of the environment, and of Django's settings if they are named."""
+    if options["engine"] is not None:
+        os.environ[_OPTIONS["engine"].environment] = options["engine"]
+    if options["settings"] is not None:
+        os.environ["DJANGO_SETTINGS_MODULE"] = options["settings"]
+    try:
+        if "DJANGO_SETTINGS_MODULE" not in os.environ:
+            return configuration.load(environment=os.environ)
+        sys.path.insert(0, str(Path(options["app_dir"]).resolve()))
+        return _config_of_django()
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _config_of_django() -> configuration.Config:
+    import django
+    from django.core.exceptions import ImproperlyConfigured
+
+    from antiphon.django.settings import configure_once
+
+    try:
+        django.setup()
+        configure_once()
+    except (ImportError, ImproperlyConfigured) as error:
+        raise click.UsageError(f"Django's settings can't be used: {error}") from None
+    return current_app().config
+
+
+Result = TypeVar("Result")
+
+
+def _reach(config: configuration.Config, work: Callable[[ChannelLayer], Coroutine[Any, Any, Result]]) -> Result:
+    """Do what has to be done by the engine that the servers use."""
+    if config.engine.startswith("memory:"):
+        raise click.UsageError(
+            "the memory engine lives in one process: nothing outside of the server reaches its groups. Name the engine "
+            f"that the servers share by --engine or {_OPTIONS['engine'].environment}; a server on the memory engine is "
+            "reached by its HTTP API"
+        )
+
+    async def reach() -> Result:
+        app = App(config)
+        try:
+            return await work(app.layer)
+        finally:
+            await app.stop()
+
+    try:
+        return asyncio.run(reach())
+    except (UsageError, ConfigurationError) as error:
+        raise click.UsageError(str(error)) from None
+    except (EngineError, OSError) as error:
+        raise click.ClickException(f"engine {config.engine.partition(':')[0]}: {error}") from None
+
+
+def _pair(tag: str) -> tuple[str, str]:
+    name, sign, value = tag.partition("=")
+    if not sign:
+        raise click.UsageError(f"--tag takes NAME=VALUE, and this is {tag!r}")
+    return name, value
+
+
+def _position(text: str) -> Position:
+    epoch, _, offset = text.rpartition(":")
+    if not epoch or not (offset.isascii() and offset.isdigit()):
+        raise click.UsageError(f"--since takes EPOCH:OFFSET, as publish and history print them, and this is {text!r}")
+    return Position(epoch, int(offset))
+
+
+def _print(content: Any) -> None:
+    click.echo(plain.encode(content))
+
+
+# The server
 
 
 def server_options(log_level: str = "info") -> dict[str, Any]:

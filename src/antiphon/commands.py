@@ -4,15 +4,17 @@ Laws:
 - a command is answered once, with its number; ``send`` and a pong are not answered at all;
 - what is not opened to clients, by a hook of the consumer or by the group's rule, is refused with 103 or 108;
 - history and recovery of a group are for those who may subscribe to it;
-- an exception of the application in a command is error 100 for this command, and logged; the connection goes on.
+- an exception of the application in a command is error 100 for this command, and logged; the connection goes on;
+- a frame is no message but holds some: each command counts for the client's rates, is read when its turn has come, and
+  a frame of many lets others have a turn of the loop in between.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -32,25 +34,42 @@ from antiphon.exceptions import (
 from antiphon.hub import Hub
 from antiphon.lifecycle import State
 from antiphon.names import check_group_name
-from antiphon.pushformat import on_wire
+from antiphon.pushformat import client_info, on_wire
 from antiphon.rules import check_key
 from antiphon.stream import Recovery
-from antiphon.types import Position, Publishing, PublishRequest, Repeat, SubscribeRequest
-from antiphon.verifier import SubscriptionToken
+from antiphon.types import (
+    HistoryRequest,
+    Permission,
+    Position,
+    PresenceRequest,
+    Publishing,
+    PublishRequest,
+    Repeat,
+    SubscribeRequest,
+    Turn,
+)
+from antiphon.verifier import Overrides, Subscription, SubscriptionToken
 from antiphon.wire import plain
 from antiphon.wire.centrifuge import codes, commands, pushes, replies
 from antiphon.wire.centrifuge.exceptions import CommandTooBig, ProtocolError
+from antiphon.wire.centrifuge.frame import Frame
 
 if TYPE_CHECKING:
     from antiphon.centrifuge import CentrifugeConnection
     from antiphon.connection import Consumer, Turns
 
-__all__ = ["Commands", "Read"]
+__all__ = ["Commands"]
 
 #: The call by which a client publishes so that a repetition is not a second publication.
 KEYED_PUBLISH = "antiphon.publish"
 
 logger = logging.getLogger("antiphon.connection")
+
+Result = TypeVar("Result")
+
+#: What a turn of the loop holds of one client's commands: so many, or so many bytes of them (and one command more).
+COMMANDS_PER_TURN = 32
+BYTES_PER_TURN = 16 * 1024
 
 #: Application's own errors are numbers from here on; one without a number of its own is this.
 _APPLICATION = 400
@@ -67,25 +86,47 @@ class Refused(Exception):
         )
 
 
-class Read(NamedTuple):
-    """What was read of a frame: its commands with their ids, and what is wrong behind them."""
-
-    numbered: Sequence[tuple[int, commands.Command]] = ()
-    problem: ProtocolError | None = None
-
-
 class Greeting(NamedTuple):
-    """The first frame: the command ``connect`` with its id, and what came with it."""
+    """The first frame: the command ``connect`` with its id, and the frame where more came with it."""
 
     number: int
     connect: commands.Connect
-    rest: Read
+    rest: Frame | None
+
+
+class Grant(NamedTuple):
+    """What a client has a group with: until when, and what others and it are told of that."""
+
+    ttl: int | None = None
+    """Seconds after which a new token is needed; None: none is."""
+    info: bytes = b""
+    data: bytes = b""
+    options: Overrides = Overrides()
+
+    @classmethod
+    def of(cls, token: Subscription | None, ttl: int | None = None) -> Grant:
+        """Return what a token says, if there is one."""
+        return cls() if token is None else cls(ttl, token.info or b"", token.data or b"", token.options)
+
+
+_NO_GRANT = Grant()
 
 
 class Commands:
     """The commands of one connection."""
 
-    __slots__ = ("_config", "_connection", "_consumer", "_hooks", "_hub", "_subscriptions", "_turns")
+    __slots__ = (
+        "_bytes_left",
+        "_commands_left",
+        "_config",
+        "_connection",
+        "_consumer",
+        "_grants",
+        "_hooks",
+        "_hub",
+        "_subscriptions",
+        "_turns",
+    )
 
     def __init__(
         self, connection: CentrifugeConnection, consumer: Consumer, turns: Turns, hub: Hub, config: Config
@@ -96,53 +137,72 @@ class Commands:
         self._hooks = consumer.hooks()
         self._hub = hub
         self._config = config
+        self._commands_left = COMMANDS_PER_TURN
+        self._bytes_left = BYTES_PER_TURN
         self._subscriptions: dict[str, replies.SubscribeResult | None] = {}
         """The client's subscriptions: None for one of its own, what it was told of it for one of the server's."""
+        self._grants: dict[str, Grant] = {}
+        """What more there is to say of some of them."""
+
+    def grant(self, group: str) -> Grant:
+        """Return what the client has the group with."""
+        return self._grants.get(group, _NO_GRANT)
 
     # Frames
 
     def greeting(self, payload: bytes) -> Greeting | str:
-        """Return what the first frame holds, or why it is none."""
-        numbered, problem = self._read(payload)
-        if isinstance(problem, CommandTooBig) and not numbered:
+        """Return what the first frame begins with, or why it is none; what stands behind ``connect`` waits."""
+        frame = self._decode(payload)
+        try:
+            number, connect = self._first(frame, payload)
+        except ProtocolError as problem:
+            return problem.reason
+        if not isinstance(connect, commands.Connect):
+            return _NO_GREETING
+        return Greeting(number, connect, None if frame.is_over else frame)
+
+    def _first(self, frame: Frame, payload: bytes) -> tuple[int, commands.Command]:
+        try:
+            return next(frame)
+        except CommandTooBig:
             # It says where the client stands in every group that the server put it into: they may be many.
-            end = len(payload) - len(problem.rest)
-            rest = self._read(problem.rest) if problem.rest else Read()
-            numbered, problem = self._read(payload[:end], max_command_size=end)
-        else:
-            rest = Read(numbered[1:], problem)
-        if not numbered:
-            return problem.reason if problem is not None else "there is no command"
-        number, connect = numbered[0]
-        return Greeting(number, connect, rest) if isinstance(connect, commands.Connect) else _NO_GREETING
+            return next(self._decode(payload, max_command_size=len(payload)))
 
     async def frame(self, consumer: Any, payload: bytes) -> None:
         """Handle the commands of a frame, in their order: a turn of the consumer."""
-        await self.rest(consumer, self._read(payload))
+        await self.rest(consumer, self._decode(payload))
 
-    async def rest(self, consumer: Any, read: Read) -> None:
-        """Handle what was read of a frame, and what stands behind a command that is too big: a turn of the consumer."""
-        while True:
-            for number, command in read.numbered:
-                if self._connection.state is not State.OPEN:
+    async def rest(self, consumer: Any, frame: Frame) -> None:
+        """Handle those that nobody has taken yet: a turn of the consumer."""
+        connection = self._connection
+        while not connection.mailbox.has_ended:
+            try:
+                number, command = next(frame)
+            except StopIteration:
+                return
+            except CommandTooBig as problem:
+                self._hub.counters.client_errors += 1
+                self._refuse(problem.id, codes.Error(codes.ERROR_BAD_REQUEST, problem.reason))
+            except ProtocolError as problem:
+                self._break_off(problem.reason)
+                return
+            else:
+                if frame.taken > 1 and not connection.may_go_on():  # the first was counted when the frame came
                     return
-                await self._handle(number, command)
-            problem = read.problem
-            if not isinstance(problem, CommandTooBig):
-                if problem is not None:
-                    self._break_off(problem.reason)
-                return
-            self._hub.counters.client_errors += 1
-            self._refuse(problem.id, codes.Error(codes.ERROR_BAD_REQUEST, problem.reason))
-            if not problem.rest:
-                return
-            read = self._read(problem.rest)
+                if connection.state is State.OPEN or isinstance(command, _OUTLIVING):
+                    await self._handle(number, command)
+            await self._let_others_go_first(frame.size)
 
-    def _read(self, payload: bytes, **limits: int) -> Read:
-        try:
-            return Read(self._connection.push_format.encoding.decode_frame(payload, **limits))
-        except ProtocolError as problem:
-            return Read(problem.before, problem)
+    async def _let_others_go_first(self, size: int) -> None:
+        """Go on in the next turn of the loop where this one holds enough with a command of ``size`` bytes."""
+        self._commands_left -= 1
+        self._bytes_left -= size
+        if self._commands_left <= 0 or self._bytes_left <= 0:
+            self._commands_left, self._bytes_left = COMMANDS_PER_TURN, BYTES_PER_TURN
+            await asyncio.sleep(0)
+
+    def _decode(self, payload: bytes, **limits: int) -> Frame:
+        return self._connection.push_format.encoding.decode_frame(payload, **limits)
 
     async def _handle(self, number: int, command: commands.Command) -> None:
         try:
@@ -216,7 +276,7 @@ class Commands:
 
     async def _refresh(self, command: commands.Refresh) -> replies.RefreshResult | None:
         credentials = self._connection.credentials
-        if credentials.ttl is None:
+        if not credentials.expire:
             self._break_off("refresh came, but this connection does not expire")
             return None
         try:
@@ -226,14 +286,19 @@ class Commands:
         except TokenRefused as refused:
             self._connection.end(codes.CLOSE_INVALID_TOKEN, refused.reason)
             raise self._refused(refused, codes.ERROR_PERMISSION_DENIED) from None
+        self._hub.attendance.changed(self._connection)
         ttl = credentials.ttl
         return replies.RefreshResult(self._connection.client, expires=ttl is not None, ttl=ttl or 0)
 
     async def _sub_refresh(self, command: commands.SubRefresh) -> replies.SubRefreshResult:
         if command.channel not in self._subscriptions or not command.token:
             raise Refused(codes.ERROR_PERMISSION_DENIED)
-        ttl = ttl_of(self._show(command.channel, command.token))
-        return replies.SubRefreshResult(expires=ttl is not None, ttl=ttl or 0)
+        shown = self._show(command.channel, command.token)
+        grant = Grant.of(shown, ttl_of(shown))
+        if shown is not None:
+            self._grants[command.channel] = grant
+            self._hub.attendance.changed(self._connection)
+        return replies.SubRefreshResult(expires=grant.ttl is not None, ttl=grant.ttl or 0)
 
     def _show(self, group: str, token: str) -> SubscriptionToken | None:
         """Take the token of a subscription; None: tokens are not checked here."""
@@ -267,9 +332,22 @@ class Commands:
             raise Refused(codes.ERROR_NOT_AVAILABLE, "this kind of subscription is not offered")
         if group in self._subscriptions:
             raise Refused(codes.ERROR_ALREADY_SUBSCRIBED)
-        ttl = await self._permit_subscribing(group, command)
-        result = await self._enter(group, command)
-        return result if result is None or ttl is None else replace(result, expires=True, ttl=ttl)
+        grant = await self._permit_subscribing(group, command)
+        result = await self._granted(group, grant, self._enter(group, command))
+        if result is not None and grant != _NO_GRANT:
+            result = replace(result, expires=grant.ttl is not None, ttl=grant.ttl or 0, data=grant.data)
+        return result
+
+    async def _granted(self, group: str, grant: Grant, entering: Coroutine[Any, Any, Result]) -> Result:
+        """Let the client become a member with what was granted, which is forgotten where it does not."""
+        if grant != _NO_GRANT:
+            self._grants[group] = grant
+        try:
+            return await entering
+        finally:
+            if group not in self._subscriptions:
+                self._grants.pop(group, None)
+                self._connection.credentials.forget(group)
 
     async def _enter(self, group: str, command: commands.Subscribe) -> replies.SubscribeResult | None:
         """Make the client a member, and return what it is told; None: the connection is over."""
@@ -280,36 +358,43 @@ class Commands:
                 raise Refused(codes.ERROR_ALREADY_SUBSCRIBED)
             self._subscriptions[group] = None
             return replies.SubscribeResult(was_recovering=command.recover)
-        recovery = await self._hub.join_at(group, self._connection, since)
+        rejects = since is not None and bool(command.flag & commands.REJECT_UNRECOVERED)
+        recovery = await self._hub.join_at(group, self._connection, since, recovered_only=rejects)
         if recovery is None:
             if self._connection.state is State.OPEN:  # the application was faster
                 raise Refused(codes.ERROR_ALREADY_SUBSCRIBED)
             return None
-        if since is not None and not recovery.recovered and command.flag & commands.REJECT_UNRECOVERED:
-            self._hub.leave(group, self._connection)
+        if rejects and not recovery.recovered:
             raise Refused(codes.ERROR_UNRECOVERABLE_POSITION)
         self._subscriptions[group] = None
         return _subscribed(since, recovery)
 
-    async def _permit_subscribing(self, group: str, command: commands.Subscribe) -> int | None:
-        """Return for how many seconds, None for ever; a token wins over the hook, and the hook over the rule."""
+    async def _permit_subscribing(self, group: str, command: commands.Subscribe) -> Grant:
+        """Return what is granted; a token wins over the hook, and the hook over the rule."""
         if command.token and self._connection.credentials.are_checked:
-            return ttl_of(self._show(group, command.token))
+            shown = self._show(group, command.token)
+            return Grant.of(shown, ttl_of(shown))
         if self._hooks.subscribe is not None:
             request = SubscribeRequest(group, self._content(command.data))
             permitted = await self._hooks.subscribe(self._consumer, request)
         else:
             permitted = self._hub.rule(group).subscribe == "allow"
+        if isinstance(permitted, Permission):
+            return Grant(info=_encoded(permitted.info), data=_encoded(permitted.content))
         if not permitted:
             raise Refused(codes.ERROR_PERMISSION_DENIED)
-        return None
+        return _NO_GRANT
 
     async def _unsubscribe(self, command: commands.Unsubscribe) -> replies.UnsubscribeResult:
         if command.channel in self._subscriptions:
-            del self._subscriptions[command.channel]
-            self._connection.credentials.forget(command.channel)
-            self._hub.leave(command.channel, self._connection)
+            self._end_subscription(command.channel)
         return replies.UnsubscribeResult()
+
+    def _end_subscription(self, group: str) -> None:
+        del self._subscriptions[group]
+        self._grants.pop(group, None)
+        self._connection.credentials.forget(group)
+        self._hub.leave(group, self._connection)
 
     # What is done with groups
 
@@ -342,7 +427,7 @@ class Commands:
         elif rule.publish == "deny" or (rule.publish == "members" and group not in self._subscriptions):
             raise Refused(codes.ERROR_PERMISSION_DENIED)
         self._hub.counters.publications += 1
-        publishing = Publishing(rule.retention, idempotency_key, self._connection.info)
+        publishing = Publishing(rule.retention, idempotency_key, self._connection.info_in(group))
         return await self._hub.engine.publish(group, plain.encode(content), "", publishing)
 
     async def _history(self, command: commands.History) -> replies.HistoryResult:
@@ -350,20 +435,43 @@ class Commands:
         rule = self._hub.rule(group)
         if not rule.history_size:
             raise Refused(codes.ERROR_NOT_AVAILABLE)
-        if rule.history == "deny" or group not in self._subscriptions:
-            raise Refused(codes.ERROR_PERMISSION_DENIED)
         since = command.since
+        limit = command.limit if command.limit >= 0 else None
+        request = HistoryRequest(group, since, limit, command.reverse)
+        await self._check_member(group, self._hooks.history, request, by_rule=rule.history == "members")
         if since is not None and command.reverse and since.offset == 0:
             raise Refused(codes.ERROR_BAD_REQUEST)
-        limit = command.limit if command.limit >= 0 else None
         page = await self._hub.engine.history(group, rule.retention, since=since, limit=limit, reverse=command.reverse)
         if since is not None and since.epoch not in ("", page.top.epoch):
             raise Refused(codes.ERROR_UNRECOVERABLE_POSITION)
         publications = [on_wire(each, kept=True) for each in page.publications]
         return replies.HistoryResult(publications, page.top.epoch, page.top.offset)
 
-    async def _presence(self, command: commands.Presence | commands.PresenceStats) -> None:
-        raise Refused(codes.ERROR_NOT_AVAILABLE)
+    async def _presence(self, command: commands.Presence) -> replies.PresenceResult:
+        group = await self._noted_group(command.channel)
+        infos = await self._hub.engine.presence(group)
+        return replies.PresenceResult({client: client_info(info) for client, info in infos.items()})
+
+    async def _presence_stats(self, command: commands.PresenceStats) -> replies.PresenceStatsResult:
+        stats = await self._hub.engine.presence_stats(await self._noted_group(command.channel))
+        return replies.PresenceStatsResult(stats.clients, stats.users)
+
+    async def _noted_group(self, name: str) -> str:
+        """Return the group, if the client may know who is in it."""
+        group = self._group(name)
+        rule = self._hub.rule(group)
+        if rule.presence == "off":
+            raise Refused(codes.ERROR_NOT_AVAILABLE)
+        await self._check_member(
+            group, self._hooks.presence, PresenceRequest(group), by_rule=rule.presence == "members"
+        )
+        return group
+
+    async def _check_member(self, group: str, hook: Turn | None, request: Any, *, by_rule: bool) -> None:
+        """Refuse who is not in the group, and who is where the hook, or else the rule, does not open it."""
+        if group in self._subscriptions and (by_rule if hook is None else await hook(self._consumer, request)):
+            return
+        raise Refused(codes.ERROR_PERMISSION_DENIED)
 
     # Subscriptions of the server
 
@@ -372,22 +480,32 @@ class Commands:
         if group in self._subscriptions:
             return
         connection = self._connection
+        token = connection.credentials.token if connection.state is State.CONNECTING else None
+        grant = Grant.of(token.subscriptions.get(group) if token is not None else None)
+        result = await self._granted(group, grant, self._enter_by_server(group, grant))
+        if result is not None and connection.state is State.OPEN:
+            connection.push(
+                group,
+                pushes.Subscribe(result.recoverable, result.epoch, result.offset, result.positioned, result.data),
+            )
+
+    async def _enter_by_server(self, group: str, grant: Grant) -> replies.SubscribeResult | None:
+        """Make the client a member, and return what it is told; None: it is one already, or the connection is over."""
+        connection = self._connection
         if not self._hub.rule(group).history_size:
             await self._hub.join(group, connection)
+            if group in self._subscriptions:  # the client was faster
+                return None
             result = replies.SubscribeResult()
         else:
             before = connection.asked.subs.get(group) if connection.state is State.CONNECTING else None
             since = Position(before.epoch, before.offset) if before is not None and before.recover else None
             recovery = await self._hub.join_at(group, connection, since)
             if recovery is None:
-                return
+                return None
             result = _subscribed(since, recovery)
-        self._subscriptions[group] = result
-        if connection.state is State.OPEN:
-            connection.push(
-                group,
-                pushes.Subscribe(result.recoverable, result.epoch, result.offset, positioned=result.positioned),
-            )
+        self._subscriptions[group] = result = replace(result, data=grant.data) if grant.data else result
+        return result
 
     def made_by_server(self) -> dict[str, replies.SubscribeResult]:
         """Return the subscriptions that the client is told of with the answer to connect."""
@@ -396,9 +514,7 @@ class Commands:
     def unsubscribe_by_server(self, group: str, code: int) -> None:
         """End a subscription from this side, and tell the client."""
         if group in self._subscriptions:
-            del self._subscriptions[group]
-            self._connection.credentials.forget(group)
-            self._hub.leave(group, self._connection)
+            self._end_subscription(group)
             self._connection.push(group, pushes.Unsubscribe(code, codes.UNSUBSCRIBES[code].reason))
 
     def insufficient_state(self, group: str) -> None:
@@ -433,14 +549,20 @@ def _subscribed(since: Position | None, recovery: Recovery) -> replies.Subscribe
         recoverable=True,
         positioned=True,
         epoch=recovery.position.epoch,
-        offset=since.offset if recovered and since is not None else recovery.position.offset,
+        offset=recovery.position.offset - (len(recovery.publications) if recovered else 0),
         recovered=recovered,
         was_recovering=since is not None,
         publications=[on_wire(each, kept=True) for each in recovery.publications] if recovered else (),
     )
 
 
+def _encoded(content: Any) -> bytes:
+    return b"" if content is None else plain.encode(content)
+
+
 _NO_GREETING = "the first command is not connect"
+#: What a client has said to others before it left reaches them; what it wanted to know does not matter any more.
+_OUTLIVING = (commands.Send, commands.Publish, commands.Rpc)
 
 
 def is_text(data: bytes) -> bool:
@@ -464,7 +586,7 @@ _HANDLERS: dict[type, Callable[[Any, Any], Coroutine[Any, Any, Any]]] = {
     commands.Unsubscribe: Commands._unsubscribe,
     commands.Publish: Commands._publish,
     commands.Presence: Commands._presence,
-    commands.PresenceStats: Commands._presence,
+    commands.PresenceStats: Commands._presence_stats,
     commands.History: Commands._history,
     commands.Ping: Commands._ping,
     commands.Pong: Commands._pong,

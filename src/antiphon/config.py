@@ -145,13 +145,14 @@ class Config:
     message_rate: float = _limit(
         1000.0,
         "messages per second",
-        "A client that sends more, and has used up its rate_burst, gets an error frame and is closed with 1008.",
+        "A client that sends more, and has used up its rate_burst, gets an error frame and is closed with 1008, on the "
+        "Centrifuge wire, where each command is a message, with 3013.",
     )
     byte_rate: float = _limit(
         16.0 * MiB,
         "bytes per second",
         "A client whose messages hold more, and that has used up its rate_burst, gets an error frame and is closed "
-        "with 1008.",
+        "with 1008, on the Centrifuge wire with 3013.",
     )
     control_rate: float = _limit(
         100.0,
@@ -207,7 +208,10 @@ class Config:
         "by then is refused, and a connect() that still runs is cancelled.",
     )
     max_half_open: int = _limit(
-        1000, "connections", "Connections that have not sent their request yet; over it the oldest is cut off."
+        1000,
+        "connections",
+        "Connections that have not sent their request yet; over it those that have had three seconds for it are cut "
+        "off, the oldest first, and over ten times as many the oldest at once.",
     )
     max_header_size: int = _option(32 * KiB, "bytes", "A request with longer headers is answered with 431.")
     max_headers: int = _option(100, "headers", "A request with more headers is answered with 431.")
@@ -254,8 +258,35 @@ class Config:
         zero="not at all",
     )
 
+    # The HTTP API
+    api_keys: tuple[str, ...] = _option(
+        (),
+        "keys",
+        "What the HTTP API is called with: any of them, each of 16 characters or more, ASCII without spaces. Without "
+        "one there is no API.",
+        secret=True,
+    )
+    api_path: str = _option(
+        "",
+        "path",
+        "Below this path, like `/api`, antiphon's server answers the HTTP API, in front of the application; empty: "
+        "nowhere, and the application may mount `HTTPAPI`.",
+    )
+    revoke_on_logout: bool = _option(
+        True,
+        "on or off",
+        "In a Django project: the connections of a session are closed when it is logged out, and those of a user whose "
+        "password is changed, or who is deactivated or deleted.",
+    )
+
     # How a connection goes on and ends
-    ping_interval: float = _limit(25.0, "seconds", "Between two pings of a connection.", zero="no pings")
+    ping_interval: float = _limit(
+        25.0,
+        "seconds",
+        "Between two pings of a connection; the first comes after half of it to all of it, so that those who came at "
+        "once are not pinged at once.",
+        zero="no pings",
+    )
     ping_timeout: float = _limit(
         8.0, "seconds", "A client that has not answered a ping by then is given up.", zero="nobody is given up"
     )

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from antiphon import codes
 from antiphon.admission import Admission
 from antiphon.config import Config
+from antiphon.control import session_digest
 from antiphon.exceptions import ClientError, NotAccepted, StopConsumer, UsageError, is_kind
 from antiphon.fanout import NO_DESCRIPTOR
 from antiphon.formats import Chunk, Format
@@ -29,8 +31,10 @@ from antiphon.lifecycle import Happening, State, next_state
 from antiphon.limits import Meter
 from antiphon.logs import shown
 from antiphon.mailbox import Mailbox
+from antiphon.roster import Entry
+from antiphon.rules import Rule
 from antiphon.threads import Outlet
-from antiphon.types import Position, Scope, Turn
+from antiphon.types import ClientInfo, Position, Scope, Turn
 from antiphon.wire import plain
 
 if TYPE_CHECKING:
@@ -41,6 +45,9 @@ __all__ = ["Connection", "Consumer", "Hooks", "Turns"]
 
 logger = logging.getLogger("antiphon.connection")
 
+#: The reason that a client is told that was kicked.
+KICKED = "disconnected by the server"
+
 
 class Consumer(Protocol):
     """What a connection calls on the application's object."""
@@ -48,6 +55,10 @@ class Consumer(Protocol):
     @property
     def groups(self) -> Iterable[str]:
         """Groups to join before ``connect``."""
+
+    @property
+    def client_info(self) -> Any:
+        """What others see of the client, JSON; None: nothing."""
 
     def turns(self) -> Turns:
         """Return the turns that the connection runs."""
@@ -75,18 +86,26 @@ class Hooks(NamedTuple):
     Where there is none, the group's rule decides.
     """
 
-    subscribe: Turn | None
+    subscribe: Turn | None = None
     """May the client subscribe? Its argument is the group and the content that came along."""
-    publish: Turn | None
+    publish: Turn | None = None
     """What of the client's content is published? Its argument is the group and the content."""
+    presence: Turn | None = None
+    """May the client, which is in the group, know who else is?"""
+    history: Turn | None = None
+    """May the client, which is in the group, read its history?"""
 
 
 class Connection:
     """One client and its consumer, from the handshake to the end."""
 
+    RATE_EXCEEDED = codes.POLICY_VIOLATION
+    """How a client over its rates is closed."""
+
     __slots__ = (
         "__weakref__",
         "_admission",
+        "_client",
         "_close_code",
         "_config",
         "_consumer",
@@ -142,6 +161,7 @@ class Connection:
         self._scope = scope
         self._transport = transport
         self._close_code = codes.ABNORMAL
+        self._client = ""
         self._admission: Admission | None = None
         self._done: asyncio.Future[None] | None = None
         self._metered = config.message_rate > 0 or config.byte_rate > 0
@@ -160,11 +180,56 @@ class Connection:
         """How handlers that run in a thread reach the loop."""
         return self._hub.outlet
 
+    # Who it is
+
+    @property
+    def client(self) -> str:
+        """The id by which others know this connection, as long as it lasts."""
+        if not self._client:
+            self._client = str(uuid.uuid4())
+            self._hub.control.named(self, self._client)
+        return self._client
+
+    @property
+    def client_if_named(self) -> str:
+        """The same where somebody has asked for it already; empty: nobody has."""
+        return self._client
+
+    @property
+    def session_digest(self) -> str:
+        """What stands for its Django session in an order (``control``); empty: it has none."""
+        key = getattr(self._scope.get("session"), "session_key", None)
+        return session_digest(key) if key else ""
+
+    @property
+    def user_id(self) -> str:
+        """The user's id as text, by the scope; empty for nobody."""
+        user = self._scope.get("user")
+        if user is None:
+            return ""
+        try:
+            return str(user.pk) if user.is_authenticated else ""
+        except AttributeError:
+            return str(user)
+        except Exception:  # as of a lazy user that nobody has asked the database for: nobody is known
+            return ""
+
+    @property
+    def info(self) -> ClientInfo:
+        """Who the client is, as others see it."""
+        said = self._consumer.client_info
+        return ClientInfo(self.user_id, self.client, b"" if said is None else plain.encode(said))
+
+    def entry_in(self, group: str, rule: Rule) -> Entry | None:
+        """Return what is noted of this member of a group that notes presence; None: it is left out."""
+        return Entry(self.info, rule.join_leave)
+
     # The life of the connection
 
     async def run(self) -> None:
         """Serve the client until the connection is over."""
         self._hub.add(self)
+        self._hub.control.identify(self)
         try:
             admission = self._admission = Admission(
                 self, self._consumer, self._turns.connect, self._hub, self._config.handshake_timeout
@@ -202,6 +267,8 @@ class Connection:
             self.state = State.CONNECTING
             raise
         self._hub.counters.connections_accepted += 1
+        self._hub.control.identify(self)
+        self._hub.attendance.accepted(self)
 
     async def _open(self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Tell the client that it is accepted."""
@@ -236,6 +303,22 @@ class Connection:
             self._close_transport(code, reason)
             self.write_by(self._transport.drop)
             self._drop_turns()
+
+    def kick(self, code: int, reason: str) -> None:
+        """Close it because an order says so; ``code`` 0 is that of this wire, which tells the client to stay away.
+
+        Where nobody has decided on it yet, it is refused.
+        """
+        if self.state is State.CONNECTING:
+            admission = self._admission
+            self.refuse_late(403)
+            if admission is not None:
+                admission.cut()
+        else:
+            self.end(code or codes.POLICY_VIOLATION, reason or KICKED)
+
+    def expire_at(self, when: float | None) -> None:
+        """Do nothing: on the plain wire nobody can bring a new token."""
 
     def drain(self, code: int, reason: str | None = None) -> None:
         """Close an open connection after the messages that it has already received were handled."""
@@ -374,14 +457,15 @@ class Connection:
     def _rate_exceeded(self, option: str, words: str) -> None:
         self._hub.counters.rate_limited += 1
         logger.warning(
-            "%s: the client sends %s (%s) and has used up rate_burst (%g s); closed with 1008",
+            "%s: the client sends %s (%s) and has used up rate_burst (%g s); closed with %d",
             self,
             words,
             option,
             self._config.rate_burst,
+            self.RATE_EXCEEDED,
         )
         self._send_error(ClientError("rate_limited", words))
-        self.end(codes.POLICY_VIOLATION, f"rate limit: {words}")
+        self.end(self.RATE_EXCEEDED, f"rate limit: {words}")
 
     # What the mailbox tells (mailbox.Owner)
 
@@ -487,8 +571,11 @@ class Connection:
         return None if frame is None else self.format.text(frame)
 
     def gap(self, group: str, position: Position) -> None:
-        """Tell the client that publications of a group are lost, and where its stream is now."""
-        if self.state is State.OPEN:
+        """Tell the client that publications of a group are lost, and where its stream is now.
+
+        One that is not accepted yet is told behind that, like what is published meanwhile.
+        """
+        if self.state in (State.CONNECTING, State.OPEN):
             self._transport.gap(group, position)
 
     def send_gap(self, group: str, position: Position) -> None:

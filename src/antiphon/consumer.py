@@ -20,7 +20,16 @@ from antiphon.connection import Connection, Hooks, Turns
 from antiphon.events import find_turn, framework
 from antiphon.exceptions import ConfigurationError, NotEncodable, UsageError
 from antiphon.layer import ChannelLayer
-from antiphon.types import ASGIApplication, PublishRequest, Receive, Scope, Send, SubscribeRequest
+from antiphon.types import (
+    ASGIApplication,
+    HistoryRequest,
+    PresenceRequest,
+    PublishRequest,
+    Receive,
+    Scope,
+    Send,
+    SubscribeRequest,
+)
 from antiphon.wire import plain
 
 __all__ = ["AsyncJsonWebsocketConsumer", "AsyncWebsocketConsumer", "Consumer"]
@@ -74,6 +83,12 @@ class Consumer:
 
     groups: Iterable[str] = ()
     """Groups that every connection joins before ``connect()``."""
+
+    client_info: Any = None
+    """JSON that others see of this client: in presence, with joins and leaves, and with what it publishes by itself.
+
+    Set it in ``connect()`` before ``accept()``. None: what the client's token says, if it has one.
+    """
 
     scope: Scope
     channel_name: str
@@ -129,6 +144,8 @@ class Consumer:
         return Hooks(
             find_turn(type(self), "on_subscribe", Consumer.on_subscribe),
             find_turn(type(self), "on_publish", Consumer.on_publish),
+            find_turn(type(self), "on_presence", Consumer.on_presence),
+            find_turn(type(self), "on_history", Consumer.on_history),
         )
 
     # What an application may override for the Centrifuge wire
@@ -136,7 +153,8 @@ class Consumer:
     def on_subscribe(self, request: SubscribeRequest) -> Any:
         """Tell whether the client may subscribe to ``request.group``; true: it may. Without it, the rule decides.
 
-        ``async def`` in async consumers. ``request.content`` is what came along. Raise ``ClientError`` to say why not.
+        ``async def`` in async consumers. ``request.content`` is what came along. Return a ``Permission`` to allow it
+        and say more; raise ``ClientError`` to say why not.
         """
         raise NotImplementedError
 
@@ -144,6 +162,20 @@ class Consumer:
         """Return what of ``request.content`` is published to ``request.group``. Without it, the rule decides.
 
         ``async def`` in async consumers. Raise ``ClientError`` to refuse.
+        """
+        raise NotImplementedError
+
+    def on_presence(self, request: PresenceRequest) -> Any:
+        """Tell whether the client may know who is in ``request.group``, where it is itself; true: it may.
+
+        ``async def`` in async consumers. Without it, the rule decides; where that keeps no presence, nobody may.
+        """
+        raise NotImplementedError
+
+    def on_history(self, request: HistoryRequest) -> Any:
+        """Tell whether the client may read the history of ``request.group``, where it is itself; true: it may.
+
+        ``async def`` in async consumers. Without it, the rule decides; where that keeps no history, nobody may.
         """
         raise NotImplementedError
 

@@ -36,7 +36,7 @@ class Counters:
     handshakes_timed_out: int = 0
     """Handshakes that took longer than ``handshake_timeout``."""
     half_open_dropped: int = 0
-    """Connections cut off because ``max_half_open`` others came after them before they had sent a request."""
+    """Connections cut off without a request because more than ``max_half_open`` waited, and they for longest."""
     bad_requests: int = 0
     """Requests to open a WebSocket that break HTTP or RFC 6455 §4; answered with 400, 405, 413 or 426."""
     headers_too_large: int = 0
@@ -56,7 +56,7 @@ class Counters:
     control_floods: int = 0
     """Connections closed for more pings and pongs than ``control_rate`` allows."""
     rate_limited: int = 0
-    """Connections closed for more messages or bytes than ``message_rate`` and ``byte_rate`` allow."""
+    """Connections closed for more messages (or commands) or bytes than ``message_rate`` and ``byte_rate`` allow."""
     pings_unanswered: int = 0
     """Connections given up because a ping was not answered within ``ping_timeout``."""
     compressions: int = 0
@@ -77,6 +77,26 @@ class Counters:
     """Publications that an engine told of twice; members got them once."""
     publications_recovered: int = 0
     """Publications that the process had not heard of, and that were filled in from history."""
+    continuity_losses: int = 0
+    """Times that the engine may have missed publications; each time the groups' positions were checked."""
+    kicked: int = 0
+    """Connections that were closed because an order said so."""
+    orders_refused: int = 0
+    """Orders of other processes that are not understood."""
+    api_refused: int = 0
+    """Requests to the HTTP API without one of `api_keys`; answered with 401."""
+    api_errors: int = 0
+    """Calls of the HTTP API that were answered with an error."""
+    revocations_failed: int = 0
+    """Times that a logged out session's or a user's connections could not be told to close (`revoke_on_logout`)."""
+    engine_outages: int = 0
+    """Times that the engine could no longer be used; each time the log says why, and when it could again."""
+    engine_refusals: int = 0
+    """Calls that the engine could not carry out; each caller got ``EngineUnavailable`` or ``OutcomeUnknown``."""
+    engine_publications_missed: int = 0
+    """Publications that another process made, that never came, and that are no longer kept."""
+    engine_messages_dropped: int = 0
+    """Messages that were not told to another process because it did not read, or was not there."""
     gaps: int = 0
     """Times that publications of a group were lost to this process; all its members were told."""
     channels_full: int = 0

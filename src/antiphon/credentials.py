@@ -29,13 +29,14 @@ class Credentials:
     ``expired`` is called when the connection's time is over, ``ended`` with a group when its subscription's is.
     """
 
-    __slots__ = ("_ended", "_expired", "_loop", "_subscriptions", "_timer", "_verifier", "token")
+    __slots__ = ("_ended", "_expired", "_expires_at", "_loop", "_subscriptions", "_timer", "_verifier", "token")
 
     def __init__(self, verifier: Verifier | None, *, expired: Callable[[], None], ended: Callable[[str], None]) -> None:
         self.token: ConnectionToken | None = None
         """What the connection's token said; None: it has shown none."""
         self._verifier = verifier
         self._expired = expired
+        self._expires_at: float | None = None
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -47,9 +48,14 @@ class Credentials:
         return self._verifier is not None
 
     @property
+    def expire(self) -> bool:
+        """Whether they come to an end, or their token does, which the client goes by."""
+        return self._expires_at is not None or (self.token is not None and self.token.expires_at is not None)
+
+    @property
     def ttl(self) -> int | None:
         """Whole seconds until the connection expires, at least 1; None: it does not."""
-        return None if self.token is None else _ttl(self.token.expires_at)
+        return _ttl(self._expires_at)
 
     def show(self, token: str) -> None:
         """Take the token of ``connect``, or a new one of the same user; raise ``TokenRefused``."""
@@ -59,9 +65,14 @@ class Credentials:
         if self.token is not None and shown.user != self.token.user:
             raise TokenMismatch("the new token is another user's")
         self.token = shown
+        self.expire_at(shown.expires_at)
+
+    def expire_at(self, when: float | None) -> None:
+        """Let the connection end then, in seconds since 1970; None: not by itself."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._at_the_end(shown.expires_at, self._expired)
+        self._expires_at = when
+        self._timer = self._at_the_end(when, self._expired)
 
     def show_for(self, group: str, token: str, *, user: str, client: str) -> SubscriptionToken | None:
         """Take a subscription token, or a new one; raise ``TokenRefused``. None: tokens are not checked here."""

@@ -40,6 +40,11 @@ class Deadline:
         """Let the time pass without consequences."""
         self._timer.cancel()
 
+    def cut(self) -> None:
+        """Cancel what runs within the block now, without ``passed``."""
+        self._timer.cancel()
+        self._cancel()
+
     def __enter__(self) -> None:
         task = self._task = asyncio.current_task()
         assert task is not None
@@ -57,6 +62,9 @@ class Deadline:
 
     def _pass(self) -> None:
         self._passed()
+        self._cancel()
+
+    def _cancel(self) -> None:
         task = self._task
         if task is not None and task.cancelling() <= self._cancelled_before:
             self._cancelled = True

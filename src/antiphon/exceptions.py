@@ -14,6 +14,9 @@ reaches anybody else::
     │   ├── NotAccepted               sending before accept()
     │   └── LimitExceeded             a limit of the configuration, named in the message
     │       └── ChannelFull           what was sent to a channel finds no room, and was not accepted (Channels' name)
+    ├── EngineError                   the engine can't be reached, or can't keep what it is given
+    │   ├── EngineUnavailable         nothing has happened: it may be tried again
+    │   └── OutcomeUnknown            it may have happened: with an idempotency key it may be tried again
     ├── MessagesLost                  a reader of a channel was so slow that messages for it were dropped
     ├── ClientError                   the client is wrong: a code and a reason that it is told
     │   └── TokenRefused              a token that is not accepted; the message is for the log alone
@@ -36,6 +39,8 @@ __all__ = [
     "ClientError",
     "ConfigurationError",
     "DenyConnection",
+    "EngineError",
+    "EngineUnavailable",
     "InvalidCloseCode",
     "InvalidEvent",
     "InvalidName",
@@ -43,6 +48,7 @@ __all__ = [
     "MessagesLost",
     "NotAccepted",
     "NotEncodable",
+    "OutcomeUnknown",
     "StopConsumer",
     "TokenExpired",
     "TokenInvalid",
@@ -90,6 +96,18 @@ class LimitExceeded(UsageError):
 
 class ChannelFull(LimitExceeded):
     """A message was not accepted: those that nobody has taken from the channel are at its limit."""
+
+
+class EngineError(AntiphonError):
+    """The engine can't be reached, or can't keep what it is given; the message says which and why."""
+
+
+class EngineUnavailable(EngineError, ConnectionError):
+    """The engine did not do it, and nothing of it has happened; it may be tried again."""
+
+
+class OutcomeUnknown(EngineError, ConnectionError):
+    """The engine may have done it: the answer was lost. With an idempotency key it may be tried again."""
 
 
 class MessagesLost(AntiphonError):

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 from antiphon.stream import CatchUp, Place, Recovery, place
@@ -44,7 +43,6 @@ class Following:
         self._interval = interval
         self._check: asyncio.TimerHandle | None = None
         """The next check, or the one that runs."""
-        self._tasks: set[asyncio.Task[None]] = set()
 
     # Coming in
 
@@ -65,7 +63,7 @@ class Following:
         Without ``since`` it begins at the top. It has to be admitted before anything else happens on the loop: it is
         as far as the group then, or further.
         """
-        catch_up = CatchUp(since)
+        catch_up = CatchUp(since, newest_only=group.newest_only)
         group.catching.add(catch_up)
         try:
             recovery = catch_up.finish(await self._read(group, catch_up))
@@ -84,9 +82,12 @@ class Following:
         return await self._page(group, catch_up) if catch_up.is_torn(page) else page
 
     async def _page(self, group: Group, catch_up: CatchUp) -> Page:
-        since = catch_up.since
-        limit = 0 if since is None else None
-        return await self._hub.engine.history(group.name, group.rule.retention, since=since, limit=limit)
+        history, retention = self._hub.engine.history, group.rule.retention
+        if catch_up.since is None:
+            return await history(group.name, retention, limit=0)
+        if catch_up.newest_only:
+            return await history(group.name, retention, limit=1, reverse=True)
+        return await history(group.name, retention, since=catch_up.since)
 
     def admit(self, group: Group, connection: Connection, position: Position) -> None:
         """Make the connection, which stands at ``position``, a member: of a cohort, or for now by itself."""
@@ -159,8 +160,8 @@ class Following:
         """Begin to fill what is missing behind the group's position; what is returned takes what comes meanwhile."""
         catch_up = group.repair
         if catch_up is None:
-            catch_up = group.repair = CatchUp(group.position)
-            self._start(self._fill(group, catch_up))
+            catch_up = group.repair = CatchUp(group.position, newest_only=group.newest_only)
+            self._hub.start(self._fill(group, catch_up))
         return catch_up
 
     async def _fill(self, group: Group, catch_up: CatchUp) -> None:
@@ -182,10 +183,22 @@ class Following:
             self._declare_gap(group, recovery.position)
             return
         self._hub.counters.publications_recovered += catch_up.unheard(recovery.publications)
+        if catch_up.newest_only and recovery.publications:
+            self._jump(group, recovery.publications[0])
         for publication in recovery.publications:
             self.hear(group, publication)
             group.position = publication.position
             self._hub.deliver_publication(group, publication)
+
+    def _jump(self, group: Group, newest: Publication) -> None:
+        """Let everybody stand where ``newest`` comes next: what it takes the place of is no news any more."""
+        start = group.position = Position(newest.epoch, newest.offset - 1)
+        if group.heard is not None:
+            group.heard = start
+        for connection, reached in group.followers.items():
+            if reached.epoch != start.epoch or reached.offset < start.offset:
+                group.followers[connection] = start
+        self.take_in(group)
 
     def _declare_gap(self, group: Group, position: Position) -> None:
         before, group.position = group.position, position
@@ -194,6 +207,8 @@ class Following:
         logger.error(
             "group %r: what came between %s and %s is lost; its members are told", group.name, before, position
         )
+        for inbox in list(group.inboxes):
+            self._hub.inboxes.gap(inbox)
         for connection in group.members():
             self._tell(group, connection, position)
         for connection, reached in list(group.followers.items()):
@@ -211,7 +226,7 @@ class Following:
     def _watch(self) -> None:
         """See to it that the next check comes."""
         if self._interval and self._check is None:
-            self._check = self._hub.loop.call_later(self._interval, lambda: self._start(self._check_again()))
+            self._check = self._hub.loop.call_later(self._interval, lambda: self._hub.start(self._check_again()))
 
     async def _check_again(self) -> None:
         try:
@@ -221,6 +236,16 @@ class Following:
         self._check = None
         if self._kept_groups():
             self._watch()
+
+    def check_soon(self) -> None:
+        """Check now: the engine may have missed publications."""
+        self._hub.start(self._check_once())
+
+    async def _check_once(self) -> None:
+        try:
+            await self.check()
+        except Exception:
+            logger.exception("the groups' positions can't be checked after the engine lost continuity")
 
     async def check(self) -> None:
         """Compare every group's position with its stream, and fill in what a lost subscription has swallowed."""
@@ -240,22 +265,11 @@ class Following:
     def _kept_groups(self) -> list[Group]:
         return [group for group in self._hub.groups.values() if group.is_kept]
 
-    # The end
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = self._hub.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        """Check nothing any more, and end what is still being repaired."""
+    def close(self) -> None:
+        """Check nothing any more; what is still being repaired ends with the hub."""
         self._interval = 0
         if self._check is not None:
             self._check.cancel()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_behind(position: Position, group: Group) -> bool:

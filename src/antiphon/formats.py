@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from antiphon import frames
 from antiphon.counters import Counters
 from antiphon.deflate import Deflater
-from antiphon.types import Publication
+from antiphon.types import ClientInfo, Publication
 
 __all__ = ["FRAMES", "MESSAGES", "Chunk", "DeflateFormat", "Format", "FrameFormat", "MessageFormat"]
 
@@ -31,6 +31,9 @@ class Format(Protocol):
 
     def publication(self, group: str, publication: Publication, *, kept: bool) -> Chunk:
         """Return the chunk of a publication in ``group``; ``kept`` tells whether it has a place in a stream."""
+
+    def presence(self, group: str, info: ClientInfo, *, joins: bool) -> Chunk | None:
+        """Return the chunk that tells that somebody joined or left ``group``; None: this wire does not tell."""
 
     def join(self, chunks: Sequence[Chunk]) -> Chunk:
         """Return one chunk that holds ``chunks`` in their order; at least one."""
@@ -63,6 +66,9 @@ class FrameFormat:
     def publication(self, group: str, publication: Publication, *, kept: bool) -> bytes:
         """Return a text frame of the publication's data: on the plain wire that is all of it."""
         return self.text(publication.data)
+
+    def presence(self, group: str, info: ClientInfo, *, joins: bool) -> None:
+        """Tell nothing: on the plain wire a client gets what the application sends, and no more."""
 
     def _make(self, opcode: int, payload: bytes) -> bytes:
         return frames.frame(opcode, payload)
@@ -116,6 +122,9 @@ class MessageFormat:
     def publication(self, group: str, publication: Publication, *, kept: bool) -> tuple[str | bytes, ...]:
         """Return the publication's data as text: on the plain wire that is all of it."""
         return self.text(publication.data)
+
+    def presence(self, group: str, info: ClientInfo, *, joins: bool) -> None:
+        """Tell nothing, as ``FrameFormat`` does."""
 
     def join(self, chunks: Sequence[tuple[str | bytes, ...]]) -> tuple[str | bytes, ...]:
         """Return all payloads in one tuple."""

@@ -24,7 +24,7 @@ from antiphon.fanout import Targets
 from antiphon.formats import Chunk, Format
 from antiphon.rules import Rule
 from antiphon.stream import CatchUp
-from antiphon.types import Position, Publication
+from antiphon.types import ClientInfo, Position, Publication
 
 if TYPE_CHECKING:
     from antiphon.connection import Connection
@@ -158,8 +158,10 @@ class Group:
         "heard",
         "inboxes",
         "is_kept",
+        "is_noted",
         "keeps_all",
         "name",
+        "newest_only",
         "position",
         "repair",
         "rule",
@@ -175,6 +177,10 @@ class Group:
         self._source = droppable.Source(name, None)
         self.is_kept = rule.history_size > 0
         """Whether publications are kept, and have a position that members go by (``following``)."""
+        self.newest_only = rule.recovery == "cache"
+        """Whether each publication takes the place of those before it, for who comes back."""
+        self.is_noted = rule.presence != "off"
+        """Whether it is noted who is in it (``attendance``)."""
         self.position: Position | None = None
         """That of the last publication that was delivered here, where it is known."""
         self.catching: set[CatchUp] = set()
@@ -248,6 +254,11 @@ class Group:
     def publication_chunk(self, format: Format, publication: Publication) -> Chunk:
         """Return a publication to all members, likewise."""
         return self._mark(format.publication(self.name, publication, kept=self.is_kept), publication.key)
+
+    def presence_chunk(self, format: Format, info: ClientInfo, *, joins: bool) -> Chunk | None:
+        """Return what tells members that somebody joined or left; None: those with this format are not told."""
+        chunk = format.presence(self.name, info, joins=joins)
+        return droppable.mark(chunk, self._source) if chunk is not None and self.rule.slow == "drop_oldest" else chunk
 
     def _mark(self, chunk: Chunk, key: str) -> Chunk:
         if self.keeps_all:

@@ -30,22 +30,24 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from antiphon import codes, droppable
+from antiphon.attendance import Attendance
 from antiphon.config import MiB
+from antiphon.control import Control
 from antiphon.counters import Counters
+from antiphon.delivery import Delivery
 from antiphon.engines.base import Engine
-from antiphon.events import Handler, find_handler, publication_event
-from antiphon.exceptions import ChannelFull, InvalidEvent, LimitExceeded
+from antiphon.events import publication_event
+from antiphon.exceptions import LimitExceeded
 from antiphon.fanout import Targets, write_one
 from antiphon.following import Following
 from antiphon.formats import Chunk, Format
-from antiphon.group import Cohort, Follower, Group
+from antiphon.group import Group
 from antiphon.inbox import Inbox, Inboxes
 from antiphon.resumption import Resumption
 from antiphon.rules import Rule, Rules
 from antiphon.stream import Recovery
 from antiphon.threads import Outlet
-from antiphon.types import Event, Position, Publication, Turn
-from antiphon.wire import plain
+from antiphon.types import ClientInfo, Event, Position, Publication
 
 if TYPE_CHECKING:
     from antiphon.connection import Connection
@@ -74,6 +76,8 @@ class Hub:
         self.engine = engine
         self.counters = counters
         self.loop = asyncio.get_running_loop()
+        self.process = process
+        """Its part of the channel names of its connections."""
         self.outlet = Outlet(self.loop)
         """How threads reach the loop."""
         self.open_group: Group | None = None
@@ -87,13 +91,19 @@ class Hub:
         self._connections: dict[str, Connection] = {}
         self.following = Following(self, position_check)
         """What looks after positions."""
+        self.attendance = Attendance(self)
+        """What looks after presence."""
+        self.delivery = Delivery(self)
+        """What brings events to handlers."""
+        self.control = Control(self)
+        """What obeys orders."""
+        self._tasks: set[asyncio.Task[None]] = set()
         self._departed: weakref.WeakValueDictionary[str, Connection] = weakref.WeakValueDictionary()
         self._backlog: deque[tuple[Callable[[Any, Any], None], Any, Any]] = deque()
         self._dirty: list[Connection] = []
         self._scheduled = False
         self.sends_wait = False
         """Whether what a connection sends now belongs behind a publication that waits in the backlog."""
-        self._delivering = False
         self._late_publications = 0
         self._context = contextvars.Context()
 
@@ -112,8 +122,13 @@ class Hub:
         """Take ``connection`` out of all its groups and forget its channel name."""
         if self._connections.pop(connection.channel_name, None) is not None:
             self._departed[connection.channel_name] = connection
+            self.control.ended(connection, connection.client_if_named)
         for group in list(connection.memberships):
             self._leave(group, connection)
+
+    def connection(self, channel_name: str) -> Connection | None:
+        """Return the connection with this channel name that is not over."""
+        return self._connections.get(channel_name)
 
     def find(self, channel_name: str) -> Connection | None:
         """Return the connection with this channel name: one that is alive, or whose consumer has yet to finish."""
@@ -140,12 +155,16 @@ class Hub:
         if group is self.open_group:
             self.settle()
         connection.memberships[group] = group.add(connection)
+        self.attendance.joined(group, connection)
 
-    async def join_at(self, name: str, connection: Connection, since: Position | None) -> Recovery | None:
+    async def join_at(
+        self, name: str, connection: Connection, since: Position | None, *, recovered_only: bool = False
+    ) -> Recovery | None:
         """Put ``connection`` into a group that keeps its history; return what it is to be given of what it missed.
 
         ``since`` is how far it came; without it nothing is missed, and it begins at the top. What the recovery has is
         to be handed to the client before anything else happens on the loop. None: it is a member already, or over.
+        With ``recovered_only`` it does not become a member where something of that is lost.
         Raises ``LimitExceeded``.
         """
         group = await self._ready_for(name, connection)
@@ -161,7 +180,11 @@ class Hub:
         if connection.channel_name not in self._connections or group in connection.memberships:
             self._drop_if_empty(group)
             return None
+        if recovered_only and not recovery.recovered:
+            self._drop_if_empty(group)
+            return recovery
         self.following.admit(group, connection, recovery.position)
+        self.attendance.joined(group, connection)
         return recovery
 
     async def _ready_for(self, name: str, connection: Connection) -> Group | None:
@@ -242,6 +265,7 @@ class Hub:
             self.settle()
         if connection.memberships.pop(group, None) is not None:
             group.remove(connection)
+            self.attendance.left(group, connection)
             self._drop_if_empty(group)
 
     def _begin(self, name: str) -> Group:
@@ -305,7 +329,7 @@ class Hub:
         if self._backlog:
             self._backlog.append((self._publish_late, target, publication))
             self._late_publications += 1
-            self.sends_wait = not self._delivering
+            self.sends_wait = True
         else:
             self._publish(target, publication)
 
@@ -317,50 +341,33 @@ class Hub:
         if target.inboxes:
             self._put(target, event)
         if target.cohorts or target.followers:
-            self._backlog.append((self._deliver, target, event))
-            self.schedule()
+            self.at_tick(self.delivery.to_group, target, event)
 
     def on_direct_event(self, channel: str, event: Event) -> None:
         """Run the event's handler for one connection, in the next tick, or put it into the channel's inbox."""
         if channel not in self._connections and (inbox := self.inboxes.reach(channel)) is not None:
             self.inboxes.put(inbox, event)
             return
-        self._backlog.append((self._deliver_direct, channel, event))
-        self.schedule()
+        self.at_tick(self.delivery.to_channel, channel, event)
+
+    def on_join(self, group: str, info: ClientInfo) -> None:
+        """Let members know of it."""
+        self.attendance.tell(group, info, joins=True)
+
+    def on_leave(self, group: str, info: ClientInfo) -> None:
+        """Let members know of it."""
+        self.attendance.tell(group, info, joins=False)
+
+    def on_control(self, control: bytes) -> None:
+        """Do what was ordered."""
+        self.control.take(control)
+
+    def on_continuity_lost(self) -> None:
+        """Compare the position of every group with its stream."""
+        self.counters.continuity_losses += 1
+        self.following.check_soon()
 
     # Fan-out
-
-    def check_handlers(self, name: str, event: Event) -> None:
-        """Raise ``InvalidEvent`` if the group has members here and none of them defines a handler for ``event``."""
-        group = self.groups.get(name)
-        if group is None or group.inboxes:  # who reads an inbox has handlers that are not known
-            return
-        for consumer_class, _ in group.cohorts:
-            if find_handler(consumer_class, event.type) is not None:
-                return
-        classes = group.classes()
-        if not classes or any(find_handler(each, event.type) is not None for each in classes):
-            return
-        self.counters.events_unhandled += 1
-        names = ", ".join(sorted(each.__qualname__ for each in classes))
-        raise InvalidEvent(f"no member of group {name!r} has a handler for {event.type!r} (members: {names})")
-
-    def check_room(self, name: str, event: Event) -> None:
-        """Raise ``ChannelFull`` if the event finds no room in a member's inbox that nobody has ever read.
-
-        Whoever reads is told by ``MessagesLost``; here, only the sender can be. The channel has then left the group.
-        """
-        group = self.groups.get(name)
-        refusal: ChannelFull | None = None
-        for inbox in list(group.inboxes) if group is not None else ():
-            if not inbox.was_read:
-                try:
-                    self.inboxes.check_room(inbox, event)
-                except ChannelFull as error:
-                    self.leave_all(inbox)
-                    refusal = refusal or error
-        if refusal is not None:
-            raise refusal
 
     def flush(self, connection: Connection) -> None:
         """Write what ``connection`` has pending now, because it is about to be closed."""
@@ -410,7 +417,7 @@ class Hub:
                 cohort.settle()
 
     def _tick(self) -> None:
-        self._delivering, self.sends_wait = True, False
+        self.sends_wait = False
         try:
             # What handlers add while it is worked off waits for the next tick.
             for _ in range(len(self._backlog)):
@@ -421,7 +428,7 @@ class Hub:
                     logger.exception("an event or publication could not be delivered")
             self._flush()
         finally:
-            self._delivering, self.sends_wait = False, self._late_publications > 0
+            self.sends_wait = self._late_publications > 0
             self._scheduled = False
             if self._backlog or self._dirty or self.open_group is not None:
                 self.schedule()
@@ -462,6 +469,11 @@ class Hub:
         """Give ``connection`` the chunk behind what waits in the backlog."""
         self._backlog.append((_append, connection, chunk))
 
+    def at_tick(self, deliver: Callable[[Any, Any], None], target: Any, what: Any) -> None:
+        """Call ``deliver`` in the next tick, behind what waits in the backlog."""
+        self._backlog.append((deliver, target, what))
+        self.schedule()
+
     def in_turn(self, deliver: Callable[[Any, Any], None], target: Any, what: Any) -> None:
         """Call ``deliver`` behind what waits in the backlog; at once, where nothing does."""
         if self._backlog:
@@ -481,78 +493,25 @@ class Hub:
         """Put a publication, which comes next, in front of the group's members."""
         if group.is_kept and group.inboxes and self.following.is_news(group, publication):
             self._put(group, publication_event(group.name, publication))
-        self._open(group)
+        self.open(group)
         for cohort in group.cohorts.values():
             cohort.pending.append(group.publication_chunk(cohort.format, publication))
         if group.followers:
             self.following.take_in(group)
 
-    def _open(self, group: Group) -> None:
+    def open(self, group: Group) -> None:
+        """Make ``group`` the open one: its cohorts are about to get chunks."""
         if self.open_group is not group:
             self.settle()
             self.open_group = group
             if not self._scheduled:
                 self.schedule()
 
-    def _deliver(self, group: Group, event: Event) -> None:
-        payloads: dict[Any, bytes | None] = {}
-        for audience in group.audiences():
-            handler = find_handler(audience.consumer_class, event.type)
-            if handler is None:
-                self._report_unhandled(audience, group, event)
-            elif handler.shared is not None:
-                if handler.shared not in payloads:
-                    payloads[handler.shared] = self._run_shared(audience, group, handler, event)
-                payload = payloads[handler.shared]
-                if payload is not None:
-                    self._open(group)
-                    audience.put(group.chunk(audience.format, payload))
-            elif handler.turn is not None:
-                self.settle()
-                size = len(event.packed)
-                for member in list(audience.members):
-                    member.mailbox.put(handler.turn, event.copy(), size)
-
-    def _run_shared(self, audience: Cohort | Follower, group: Group, handler: Handler, event: Event) -> bytes | None:
-        """Run the handler once; return what it answered as JSON, or None where there is nothing to send."""
-        assert handler.shared is not None
-        try:
-            content = handler.shared(event.copy())
-            return None if content is None else plain.encode(content)
-        except Exception:
-            self.counters.handler_errors += 1
-            logger.exception(
-                "@shared handler %s.%s failed: no member of group %r in this process got event %r",
-                audience.consumer_class.__qualname__,
-                handler.name,
-                group.name,
-                event.type,
-            )
-            return None
-
-    def _deliver_direct(self, channel: str, event: Event) -> None:
-        connection = self._connections.get(channel)
-        if connection is None:
-            self.counters.events_undeliverable += 1
-            logger.warning("an event %r for channel %s came to nobody: no such connection", event.type, channel)
-            return
-        handler = find_handler(connection.consumer_class, event.type)
-        if handler is None:
-            self.counters.events_unhandled += 1
-            logger.error("%s has no handler for event %r; it was sent to its channel", connection, event.type)
-        else:
-            turn = handler.turn or _shared_turn(handler, connection)
-            connection.mailbox.put(turn, event.copy(), len(event.packed))
-
-    def _report_unhandled(self, audience: Cohort | Follower, group: Group, event: Event) -> None:
-        self.counters.events_unhandled += len(audience.members)
-        logger.error(
-            "%s has no handler for event %r sent to group %r: its %d members did not get it",
-            audience.consumer_class.__qualname__,
-            event.type,
-            group.name,
-            len(audience.members),
-        )
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work``, which takes care of its own failures, in a task that ends with the hub."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Close every connection and wait until their consumers are done."""
@@ -561,24 +520,15 @@ class Hub:
             connection.drain(codes.SERVICE_RESTART)
         await asyncio.gather(*(connection.finished() for connection in connections))
         self.inboxes.close()
-        await self.following.close()
+        self.following.close()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _append(connection: Connection, chunk: Any) -> None:
     connection.append(chunk)
-
-
-def _shared_turn(handler: Handler, connection: Connection) -> Turn:
-    """Return a turn that runs a shared handler for one connection, in the order of its other events."""
-
-    async def turn(consumer: Any, event: Any) -> None:
-        assert handler.shared is not None
-        content = handler.shared(event)
-        if content is not None:
-            connection.send_text(plain.encode(content))
-
-    turn.__name__ = handler.name
-    return turn
 
 
 async def _go_on(work: Coroutine[Any, Any, None], waits_for: Any) -> None:

@@ -78,8 +78,8 @@ def opened(taken: Taken) -> Event:
     if isinstance(taken, Waiting):
         return taken.event
     raise MessagesLost(
-        f"channel {taken.channel} was read so slowly that {taken.messages} messages were dropped at mailbox_limit "
-        f"({taken.limit} bytes), and it has left its groups"
+        f"channel {taken.channel} has lost {taken.messages} messages, and has left its groups: it was read so slowly "
+        f"that they were over mailbox_limit ({taken.limit} bytes), or the engine no longer has them; the log says which"
     )
 
 
@@ -288,16 +288,25 @@ class Inboxes:
 
     def _overflow(self, inbox: Inbox, more: int) -> None:
         """Empty an inbox that is over the limit, and take it out of its groups."""
-        inbox.lost = len(inbox.messages) + more
         self._counters.channel_overflows += 1
-        self._counters.channel_messages_dropped += inbox.lost
         logger.error(
             "channel %s: its reader is so slow that %d bytes wait; %d messages dropped at mailbox_limit, and it has "
             "left its groups; its next receive() raises MessagesLost",
             inbox.channel,
             inbox.size,
-            inbox.lost,
+            len(inbox.messages) + more,
         )
+        self._drop_all(inbox, more)
+
+    def gap(self, inbox: Inbox) -> None:
+        """Let the reader know that publications for it are lost: what waits is dropped with them, as in an overflow."""
+        self._drop_all(inbox, 1)
+        self._found(inbox)
+
+    def _drop_all(self, inbox: Inbox, more: int) -> None:
+        lost = len(inbox.messages) + more
+        inbox.lost += lost
+        self._counters.channel_messages_dropped += lost
         inbox.messages.clear()
         inbox.size = 0
         inbox.told_until = self._loop.time() + inbox.expiry

@@ -14,12 +14,14 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from antiphon import codes, control
 from antiphon.events import make_event
 from antiphon.exceptions import ChannelFull, InvalidEvent, UsageError
 from antiphon.inbox import EXPIRY, ChannelName, Taken, opened
-from antiphon.names import check_channel_name, check_group_name
+from antiphon.names import check_channel_name, check_group_name, process_of
 from antiphon.rules import check_key, check_tags
-from antiphon.types import ClientInfo, Event, Page, Position, Publishing, Retention
+from antiphon.types import ClientInfo, Event, Page, Position, PresenceStats, Publishing, Retention
+from antiphon.verifier import LATEST
 from antiphon.wire import plain
 
 if TYPE_CHECKING:
@@ -91,9 +93,9 @@ class ChannelLayer:
             self._check_group(group)
         event = self._event(message)
         hub.counters.events += 1
-        hub.check_handlers(group, event)
+        hub.delivery.check_handlers(group, event)
         try:
-            hub.check_room(group, event)
+            hub.delivery.check_room(group, event)
         except ChannelFull as error:
             raise _full(error) from None
         await hub.engine.send_event(group, event)
@@ -165,6 +167,82 @@ class ChannelLayer:
         self._retention(hub, group)
         await hub.engine.remove_history(group)
 
+    async def presence(self, group: str) -> dict[str, ClientInfo]:
+        """Return who is in ``group``, in all processes, by the id of the connection.
+
+        A user with several connections is there several times. Raises ``InvalidName``; ``UsageError`` for a group whose
+        rule does not note presence.
+        """
+        hub = self._app.hub
+        if hub is None:
+            return await self._app.at_home(self.presence, group)
+        self._check_noted(hub, group)
+        return await hub.engine.presence(group)
+
+    async def presence_stats(self, group: str) -> PresenceStats:
+        """Return how many connections and users are in ``group``; raises as ``presence`` does."""
+        hub = self._app.hub
+        if hub is None:
+            return await self._app.at_home(self.presence_stats, group)
+        self._check_noted(hub, group)
+        return await hub.engine.presence_stats(group)
+
+    def _check_noted(self, hub: Hub, group: str) -> None:
+        self._check_group(group)
+        if hub.rule(group).presence == "off":
+            raise UsageError(f"it is not noted who is in group {group!r}: no rule that matches its name sets presence")
+
+    # Connections, wherever they are
+
+    async def kick(
+        self,
+        user: str = "",
+        *,
+        client: str = "",
+        session: str = "",
+        code: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Close connections in all processes: those of ``user``, or the one with the id ``client``.
+
+        ``user`` is ``str(user.pk)``. With ``session``, a Django session's key, only those that were opened with it;
+        with both ``user`` and ``client``, that one if it is the user's. ``code`` and ``reason`` are what the client is
+        told; by default that it is to stay away: 1008, on the Centrifuge wire 3503. From 4000 on they are yours.
+        Raises ``UsageError`` where nobody is named, and ``InvalidCloseCode``.
+        """
+        whom = _whom(user, client, session)
+        if reason is not None and not isinstance(reason, str):
+            raise UsageError(f"reason is {reason!r:.80}; it takes text, or None for words that fit the code")
+        await self._order(control.Kick(whom, codes.check_close_code(code) if code is not None else 0, reason or ""))
+
+    async def subscribe(self, group: str, user: str = "", *, client: str = "", session: str = "") -> None:
+        """Put connections of all processes into ``group``, those that ``kick`` would close; each is told."""
+        self._check_group(group)
+        await self._order(control.Join(_whom(user, client, session), group))
+
+    async def unsubscribe(self, group: str, user: str = "", *, client: str = "", session: str = "") -> None:
+        """Take connections of all processes out of ``group``, those that ``kick`` would close; each is told."""
+        self._check_group(group)
+        await self._order(control.Leave(_whom(user, client, session), group))
+
+    async def refresh(
+        self, user: str = "", *, client: str = "", session: str = "", expires_at: float | None = None
+    ) -> None:
+        """Let connections of the Centrifuge wire end at ``expires_at``, unless they bring a new token; None: they stay.
+
+        It is in seconds since 1970, and whose they are is said as to ``kick``.
+        """
+        whom = _whom(user, client, session)
+        if expires_at is not None and not (_is_number(expires_at) and 0 <= expires_at < LATEST):
+            raise UsageError(f"expires_at is {expires_at!r:.80}; it takes seconds since 1970, like time.time() + 60")
+        await self._order(control.Expire(whom, expires_at))
+
+    async def _order(self, order: control.Order) -> None:
+        hub = self._app.hub
+        if hub is None:
+            return await self._app.at_home(self._order, order)
+        await hub.engine.send_control(control.encode(order))
+
     def _retention(self, hub: Hub, group: str) -> Retention:
         rule = hub.rule(group)
         if not rule.history_size:
@@ -185,7 +263,8 @@ class ChannelLayer:
         self._check_channel(channel)
         event = self._event(message)
         hub.counters.events += 1
-        inbox = hub.inboxes.reach(channel, self.expiry) if hub.find(channel) is None else None
+        is_here = process_of(channel) in ("", hub.process)
+        inbox = hub.inboxes.reach(channel, self.expiry) if is_here and hub.find(channel) is None else None
         if inbox is not None:
             try:
                 hub.inboxes.check_room(inbox, event, self._capacity(channel))
@@ -279,6 +358,18 @@ class ChannelLayer:
         except InvalidEvent:
             self._app.counters.events_refused += 1
             raise
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _whom(user: str, client: str, session: str) -> control.Whom:
+    if not all(isinstance(each, str) for each in (user, client, session)):
+        raise UsageError("user, client and session are text: a user is str(user.pk)")
+    if not user and not client:
+        raise UsageError("it is not said whose connections are meant: pass a user, like str(user.pk), or a client's id")
+    return control.Whom(user, client, control.session_digest(session) if session else "")
 
 
 def _check_info(info: object) -> ClientInfo | None:

@@ -27,6 +27,9 @@ __all__ = ["LOGGERS", "LONGEST", "PER_SECOND", "LineLimit", "limit_lines", "limi
 LOGGERS = (
     "antiphon",
     "antiphon.connection",
+    "antiphon.engines",
+    "antiphon.django",
+    "antiphon.http_api",
     "antiphon.hub",
     "antiphon.inbox",
     "antiphon.layer",

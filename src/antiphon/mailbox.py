@@ -93,6 +93,11 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._queue) if self._queue else 0
 
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether no turn runs any more but the one that does."""
+        return self._ended
+
     def put(self, turn: Turn, argument: Any, size: int = 0) -> None:
         """Run ``turn(consumer, argument)`` now if nothing runs, else after all that waits."""
         parked = self._parked

@@ -6,7 +6,7 @@ import re
 
 from antiphon.exceptions import InvalidName
 
-__all__ = ["GROUP_NAME_BYTES", "check_channel_name", "check_group_name"]
+__all__ = ["GROUP_NAME_BYTES", "check_channel_name", "check_group_name", "process_of"]
 
 GROUP_NAME_BYTES = 255
 
@@ -37,3 +37,12 @@ def check_channel_name(name: object) -> str:
         f"{name!r:.120} is no channel name: it takes up to 99 letters, digits, '-', '_' and '.'; that of one "
         "connection is its consumer's self.channel_name"
     )
+
+
+def process_of(channel: str) -> str:
+    """Return the process that a specific channel name tells of, between the last dot and ``!``; empty: a general one.
+
+    Names that Channels' code makes up by itself, without a dot, tell of none.
+    """
+    prefix, mark, _ = channel.partition("!")
+    return prefix.rpartition(".")[2] if mark and "." in prefix else ""

@@ -64,6 +64,11 @@ class PushFormat:
             self._publication = publication
         return self._pushed
 
+    def presence(self, group: str, info: ClientInfo, *, joins: bool) -> Chunk:
+        """Return the chunk that tells that somebody joined or left."""
+        kind = pushes.Join if joins else pushes.Leave
+        return self.reply(self.encoding.encode_push(group, kind(client_info(info))))
+
     def join(self, chunks: Sequence[Chunk]) -> Chunk:
         """Return the chunks behind one another, each a frame of its own."""
         return self._inner.join(chunks)

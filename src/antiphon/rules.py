@@ -49,6 +49,17 @@ def _choice(default: str, meaning: str, *others: str) -> Any:
     return _setting(default, ", ".join(f"`{word}`" for word in words), meaning, reads)
 
 
+def _flag(meaning: str) -> Any:
+    """Declare a setting that is on or off, and off where nothing is said."""
+
+    def reads(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    return _setting(False, "`True` or `False`", meaning, reads)
+
+
 def _number(default: float, meaning: str, takes: str, *, whole: bool = False, zero: bool = False) -> Any:
     """Declare a setting that is a number over 0, or 0 where ``zero`` allows it."""
 
@@ -88,6 +99,23 @@ class Rule:
         "deny",
         "Whether those who are in the group may ask for its history; who comes back recovers in any case.",
         "members",
+    )
+    presence: Literal["off", "kept", "members"] = _choice(
+        "off",
+        "Whether it is noted who is in the group: not at all, for the application, or so that those who are in it may "
+        "ask, too.",
+        "kept",
+        "members",
+    )
+    join_leave: bool = _flag(
+        "Whether members on the Centrifuge wire are told who joins and who leaves: for a group of people, not for a "
+        "crowd, as each of n members is told of n."
+    )
+    recovery: Literal["stream", "cache"] = _choice(
+        "stream",
+        "What who comes back is given: all that it missed, or only the newest publication, where each takes the place "
+        "of those before it.",
+        "cache",
     )
     history_size: int = _number(
         0, "How many publications are kept; 0: none.", "a whole number, 0 or more", whole=True, zero=True
@@ -190,6 +218,14 @@ def _rule(pattern: str, values: Any) -> Rule:
         raise ConfigurationError(
             f"rules: {pattern!r} has both history_size and slow={rule.slow!r}: who goes by positions can't be spared a "
             'publication. With slow="close" a slow client is closed, comes back and gets what it missed'
+        )
+    if rule.join_leave and rule.presence == "off":
+        raise ConfigurationError(
+            f'rules: {pattern!r} has join_leave without presence; set presence to "kept", so that it is known who joins'
+        )
+    if rule.recovery == "cache" and not rule.history_size:
+        raise ConfigurationError(
+            f"rules: {pattern!r} has recovery='cache' and keeps nothing that could be given; set history_size to 1"
         )
     return rule
 

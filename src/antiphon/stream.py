@@ -80,6 +80,19 @@ def judge(since: Position, page: Page) -> Recovery:
     return Recovery(whole, missed if whole else (), top)
 
 
+def judge_newest(since: Position, page: Page) -> Recovery:
+    """Say the same where each publication takes the place of those before it: the newest, unless it is at ``since``.
+
+    Recovered is who has the newest of the stream, or is given it; not, where that is no longer stored.
+    """
+    top = page.top
+    if since.offset == top.offset and since.epoch in ("", top.epoch):
+        return Recovery(True, (), top)
+    newest = page.publications[-1:]
+    is_there = bool(newest) and newest[0].position == top
+    return Recovery(is_there, newest if is_there else (), top)
+
+
 def _is_contiguous(publications: Sequence[Publication], behind: Position) -> bool:
     """Tell whether each comes next to the one before it, and the first to ``behind``."""
     return all(
@@ -89,13 +102,15 @@ def _is_contiguous(publications: Sequence[Publication], behind: Position) -> boo
 
 
 class CatchUp:
-    """A subscriber that reads history while publications come."""
+    """A subscriber that reads history while publications come; with ``newest_only``, the end of it."""
 
-    __slots__ = ("_live", "_size", "since")
+    __slots__ = ("_live", "_size", "newest_only", "since")
 
-    def __init__(self, since: Position | None) -> None:
+    def __init__(self, since: Position | None, *, newest_only: bool = False) -> None:
         self.since = since
         """Where the subscriber stands; None: at the top, wherever that is."""
+        self.newest_only = newest_only
+        """Whether each publication takes the place of those before it."""
         self._live: deque[Publication] = deque()
         self._size = 0
 
@@ -125,4 +140,6 @@ class CatchUp:
         known = {each.offset: each for each in (*page.publications, *live)}
         top = Position(epoch, max([page.top.offset, *(each.offset for each in live)]))
         together = Page(tuple(known[offset] for offset in sorted(known)), top)
+        if self.since is not None and self.newest_only:
+            return judge_newest(self.since, together)
         return judge(page.top if self.since is None else self.since, together)

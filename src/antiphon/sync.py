@@ -9,7 +9,7 @@
         sync.publish("poll-7", {"votes": 12})
 
 The work is done on the loop that the connections live on; the call returns when it is done there. Where no loop runs,
-one is run for the call.
+one is started in a thread (``antiphon.home``), and stays for the calls to come.
 """
 
 from __future__ import annotations
@@ -22,9 +22,22 @@ from typing import Any, TypeVar
 from antiphon import api
 from antiphon.app import current_app
 from antiphon.exceptions import UsageError
-from antiphon.types import ClientInfo, Page, Position
+from antiphon.home import HOME
+from antiphon.types import ClientInfo, Page, Position, PresenceStats
 
-__all__ = ["group_send", "history", "publish", "send"]
+__all__ = [
+    "group_send",
+    "history",
+    "kick",
+    "presence",
+    "presence_stats",
+    "publish",
+    "refresh",
+    "remove_history",
+    "send",
+    "subscribe",
+    "unsubscribe",
+]
 
 Result = TypeVar("Result")
 
@@ -47,6 +60,21 @@ def history(group: str, *, since: Position | None = None, limit: int | None = No
     return _run(api.history(group, since=since, limit=limit, reverse=reverse))
 
 
+def remove_history(group: str) -> None:
+    """Drop what is kept of ``group``; see ``ChannelLayer.remove_history``."""
+    _run(api.remove_history(group))
+
+
+def presence(group: str) -> dict[str, ClientInfo]:
+    """Return who is in ``group``; see ``ChannelLayer.presence``."""
+    return _run(api.presence(group))
+
+
+def presence_stats(group: str) -> PresenceStats:
+    """Return how many are in ``group``; see ``ChannelLayer.presence_stats``."""
+    return _run(api.presence_stats(group))
+
+
 def group_send(group: str, message: Mapping[str, Any]) -> None:
     """Run a handler for every member of ``group``; see ``ChannelLayer.group_send``."""
     _run(api.group_send(group, message))
@@ -57,6 +85,33 @@ def send(channel: str, message: Mapping[str, Any]) -> None:
     _run(api.send(channel, message))
 
 
+def kick(
+    user: str = "",
+    *,
+    client: str = "",
+    session: str = "",
+    code: int | None = None,
+    reason: str | None = None,
+) -> None:
+    """Close connections, of a user or one; see ``ChannelLayer.kick``."""
+    _run(api.kick(user, client=client, session=session, code=code, reason=reason))
+
+
+def subscribe(group: str, user: str = "", *, client: str = "", session: str = "") -> None:
+    """Put connections into ``group``; see ``ChannelLayer.subscribe``."""
+    _run(api.subscribe(group, user, client=client, session=session))
+
+
+def unsubscribe(group: str, user: str = "", *, client: str = "", session: str = "") -> None:
+    """Take connections out of ``group``; see ``ChannelLayer.unsubscribe``."""
+    _run(api.unsubscribe(group, user, client=client, session=session))
+
+
+def refresh(user: str = "", *, client: str = "", session: str = "", expires_at: float | None = None) -> None:
+    """Let connections end at ``expires_at``; see ``ChannelLayer.refresh``."""
+    _run(api.refresh(user, client=client, session=session, expires_at=expires_at))
+
+
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
     if _get_running_loop() is not None:
         work.close()
@@ -64,5 +119,13 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
     hub = current_app().running_hub
     if hub is None:
         current_app().warn_if_alone("antiphon.sync")
-        return asyncio.run(work)
+        return HOME.run(work)
     return asyncio.run_coroutine_threadsafe(work, hub.loop).result()
+
+
+async def _leave_home() -> None:
+    if current_app().hub is not None:
+        await current_app().stop()
+
+
+HOME.at_end(_leave_home)

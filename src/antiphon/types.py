@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,9 +11,13 @@ __all__ = [
     "ASGIApplication",
     "ClientInfo",
     "Event",
+    "HistoryRequest",
     "Message",
     "Page",
+    "Permission",
     "Position",
+    "PresenceRequest",
+    "PresenceStats",
     "Publication",
     "PublishRequest",
     "Publishing",
@@ -63,6 +67,19 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
     client: str
     connection_info: bytes = b""
     subscription_info: bytes = b""
+
+
+class PresenceStats(NamedTuple):
+    """How many are in a group: ``clients``, connections, and ``users`` that differ; those who are nobody are one."""
+
+    clients: int
+    users: int
+
+    @classmethod
+    def of(cls, infos: Iterable[ClientInfo]) -> PresenceStats:
+        """Count them."""
+        users = [info.user for info in infos]
+        return cls(len(users), len(set(users)))
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
@@ -117,11 +134,37 @@ class SubscribeRequest(NamedTuple):
     content: Any
 
 
+class Permission(NamedTuple):
+    """What ``on_subscribe`` may return instead of true.
+
+    ``info`` is JSON that others see of the client in this group, in presence and with what it publishes; ``content`` is
+    JSON that the client gets with the subscription; None: nothing.
+    """
+
+    info: Any = None
+    content: Any = None
+
+
 class PublishRequest(NamedTuple):
     """What a client asks for: to publish ``content`` to ``group``."""
 
     group: str
     content: Any
+
+
+class HistoryRequest(NamedTuple):
+    """What a client that is in ``group`` asks for: a part of its history (``Engine.history``)."""
+
+    group: str
+    since: Position | None
+    limit: int | None
+    reverse: bool
+
+
+class PresenceRequest(NamedTuple):
+    """What a client that is in ``group`` asks for: who else is, or how many."""
+
+    group: str
 
 
 class Page(NamedTuple):

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from django.apps import apps
+from django.contrib.auth.signals import user_logged_out
 from django.core.exceptions import ImproperlyConfigured
 from django.test.utils import modify_settings, override_settings
 
 import antiphon
 from antiphon.app import current_app
+from antiphon.django import revocation
 from antiphon.django.apps import AntiphonConfig
 
 
@@ -18,6 +20,7 @@ from antiphon.django.apps import AntiphonConfig
 def _configured_by_nobody() -> Iterator[None]:
     yield
     antiphon.configure()
+    revocation.disconnect()
 
 
 def installed() -> modify_settings:
@@ -36,3 +39,10 @@ def test_a_mistake_in_the_settings_ends_the_start() -> None:
     with override_settings(ANTIPHON={"outbox_limits": 1}), pytest.raises(ImproperlyConfigured, match="outbox_limits"):
         installed().enable()
     assert not apps.is_installed("antiphon.django")
+
+
+def test_it_hears_who_logs_out_unless_it_is_told_not_to() -> None:
+    with override_settings(ANTIPHON={"revoke_on_logout": False}), installed():
+        assert not user_logged_out.has_listeners()
+    with installed():
+        assert user_logged_out.has_listeners()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 import click
 
 from antiphon import cli, codes, config, counters, exceptions, rules
+from antiphon.engines.sqlite.options import Options as SqliteOptions
 from antiphon.wire.centrifuge import codes as wire
 
 from .documents import page
@@ -47,6 +49,13 @@ def options() -> str:
         for option in config.options()
     ]
     return _table(("option", "environment variable", "default", "unit", "meaning"), rows)
+
+
+def sqlite_options() -> str:
+    """Return the table of ``antiphon.engines.sqlite.options``."""
+    fields = [field for field in dataclasses.fields(SqliteOptions) if "meaning" in field.metadata]
+    rows = [(f"`{field.name}`", _number(field.default, "seconds"), str(field.metadata["meaning"])) for field in fields]
+    return _table(("option", "default", "meaning"), rows)
 
 
 def rule_settings() -> str:
@@ -140,6 +149,7 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
 #: Each generated part: its page, its name there, and what makes it.
 PARTS: list[tuple[str, str, Callable[[], str]]] = [
     ("docs/reference/configuration.md", "options", options),
+    ("docs/topics/engines.md", "sqlite options", sqlite_options),
     ("docs/topics/groups.md", "rules", rule_settings),
     ("docs/reference/close-codes.md", "close codes", close_codes),
     ("docs/reference/wire.md", "wire errors", wire_errors),

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -85,23 +84,6 @@ async def test_readme_two_ways_in_one_order(servers: Servers, folder: Path) -> N
             for number in range(5):
                 assert await receive(client) == {"type": "headline", "text": str(number)}
                 assert await receive(client) == {"type": "read", "text": str(number)}
-
-
-@pytest.fixture(scope="session")
-def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the tutorial's first shell block makes, with a database; it is copied."""
-    folder = tmp_path_factory.mktemp("blank")
-    for command in re.findall(r"^(?:django-admin|python manage.py) (start.*)$", TUTORIAL.read_text(), re.MULTILINE):
-        django(folder, *command.split())
-    django(folder, "migrate")
-    return folder
-
-
-@pytest.fixture
-def project(blank: Path, folder: Path) -> Path:
-    """A new Django project."""
-    shutil.copytree(blank, folder, dirs_exist_ok=True)
-    return folder
 
 
 @pytest.fixture

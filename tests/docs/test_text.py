@@ -107,8 +107,8 @@ def check(words: list[str]) -> None:
             assert f"\n{target}:" in (ROOT / "Makefile").read_text()
         case ["antiphon", "serve", *arguments]:
             parses(antiphon.cli.serve, arguments or ["module:application"])
-        case ["antiphon", "doctor", *arguments]:
-            parses(antiphon.cli.doctor, arguments)
+        case ["antiphon", name, *arguments]:
+            parses(antiphon.cli.main.commands[name], arguments)
         case ["uvicorn", *arguments]:
             parses(uvicorn_command, arguments if "--ws" not in arguments[:1] else [*arguments, "module:application"])
         case ["python", "-m", module, *_]:
@@ -123,7 +123,7 @@ def check(words: list[str]) -> None:
         case [script, *_] if script.startswith("scripts/"):
             assert (ROOT / script).is_file()
         case _:
-            assert words[0] in {"cd", "mkdir", "source", "django-admin"}, f"what is {words}?"
+            assert words[0] in {"cd", "mkdir", "source", "django-admin", "curl"}, f"what is {words}?"
 
 
 DJANGO = Path(find_commands.__globals__["__file__"]).parents[2]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 
 from antiphon.commands import _HANDLERS
+from antiphon.tokens import connection_token, subscription_token
 from antiphon.wire.centrifuge import schema
 from tests.integration.conftest import NODE_FOLDER
 from tests.integration.conftest import node_packages as node_packages
 from tests.integration.sdks import Python, SdkError
-from tests.integration.servers import Servers, until
+from tests.integration.servers import PATIENCE, Servers, until
 
 from .documents import blocks, build, page
 from .reader import in_node, running, serve, shown
@@ -29,7 +35,7 @@ def test_javascript(servers: Servers, folder: Path, node_packages: None) -> None
     build(JAVASCRIPT, folder)
     server = serve(servers, folder, shown(JAVASCRIPT, "antiphon serve board:app")).listening()
     (folder / "node_modules").symlink_to(NODE_FOLDER / "node_modules")
-    (script,) = (block.text for block in blocks(JAVASCRIPT) if block.language == "javascript")
+    script, _ = (block.text for block in blocks(JAVASCRIPT) if block.language == "javascript")
     with running(in_node(folder, script.replace("ws://localhost:8000/", server.url("/"))), folder) as (_, printed):
         until(lambda: "message" in printed(), "the last answer")
         assert printed().splitlines() == [
@@ -90,3 +96,81 @@ def test_every_command_has_its_place() -> None:
 
 def test_every_push_that_is_told_of_is_in_the_schema() -> None:
     assert _rows("Pushes") <= {field.name for field in schema.PUSHES.values()}
+
+
+# The exchange
+
+SECRET = "a secret that is long enough for HMAC with SHA-256"
+
+
+def exchange() -> Iterator[tuple[list[str], list[Any]]]:
+    """Yield what the client sends and what it is told, turn by turn."""
+    (block,) = (each.text for each in blocks(WIRE) if each.language == "text")
+    for sent, told in re.findall(r"((?:→ .+\n)+)((?:← .+\n)*)", block):
+        yield re.findall("→ (.+)", sent), [json.loads(line) for line in re.findall("← (.+)", told)]
+
+
+def filled(line: str, epoch: str) -> str:
+    """Return a client's line with what the page leaves out."""
+    content = next(each for name, each in json.loads(line).items() if name != "id")
+    if "token" in content:
+        options: dict[str, Any] = {"key": SECRET, "expires_in": 600}
+        group = content.get("channel")
+        token = subscription_token("42", group, **options) if group else connection_token("42", **options)
+        line = line.replace('"token":"…"', f'"token":"{token}"')
+    return line.replace('"epoch":"…"', f'"epoch":"{epoch}"')
+
+
+def some_time_has_passed(content: dict[str, Any]) -> dict[str, Any]:
+    """Read ``ttl`` as the page has it: that some seconds are gone is no fault."""
+    return {**content, "ttl": round(content["ttl"], -1)} if "ttl" in content else content
+
+
+def fits(shown: Any, told: Any) -> bool:
+    """Tell whether what was told is what the page shows, where "…" stands for any text."""
+    if isinstance(shown, dict) and isinstance(told, dict):
+        return shown.keys() == told.keys() and all(fits(shown[name], told[name]) for name in shown)
+    if isinstance(shown, list) and isinstance(told, list):
+        return len(shown) == len(told) and all(map(fits, shown, told))
+    return isinstance(told, str) and bool(told) if shown == "…" else bool(shown == told)
+
+
+class Talk:
+    """A connection that says and hears lines."""
+
+    def __init__(self, websocket: ClientConnection) -> None:
+        self.websocket = websocket
+        self._heard: list[Any] = []
+
+    async def hear(self) -> Any:
+        """Return the next line."""
+        while not self._heard:
+            frame = str(await asyncio.wait_for(self.websocket.recv(), PATIENCE))
+            self._heard = [json.loads(line, object_hook=some_time_has_passed) for line in frame.split("\n")]
+        return self._heard.pop(0)
+
+
+async def test_exchange(servers: Servers, folder: Path) -> None:
+    build(WIRE, folder)
+    environment = {"ANTIPHON_TOKEN_SECRETS": SECRET}
+    server = serve(servers, folder, "antiphon serve notes:app", env=environment).listening()
+    talk, epoch = Talk(await connect(server.url("/"))), ""
+    for sent, told in exchange():
+        await talk.websocket.send("\n".join(filled(line, epoch) for line in sent))
+        for line in told:
+            heard = await talk.hear()
+            assert fits(line, heard), f"{heard} instead of {line}"
+            epoch = heard.get("subscribe", {}).get("epoch", epoch)
+        if not told:  # the page's connection is lost; the server has done it, as what comes next says
+            while (await talk.hear()).get("id") != json.loads(sent[-1])["id"]:
+                pass
+            talk.websocket.transport.abort()
+            talk = Talk(await connect(server.url("/")))
+    await talk.websocket.close()
+
+
+def test_what_does_not_fit_is_noticed() -> None:
+    assert fits({"a": ["…", 1]}, {"a": ["x", 1]})
+    others: list[Any] = [["", 1], ["x", 2], ["x"], [5, 1], "x", None]
+    for other in [*({"a": each} for each in others), {"a": ["x", 1], "b": 1}, {"b": ["x", 1]}, None]:
+        assert not fits({"a": ["…", 1]}, other)

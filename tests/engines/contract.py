@@ -16,7 +16,9 @@ from typing import Any, ParamSpec
 
 from antiphon.engines.base import Engine
 from antiphon.engines.memory import MemoryEngine
-from antiphon.types import Event, Page, Position, Publication, Publishing, Retention
+from antiphon.names import process_of
+from antiphon.roster import Roster
+from antiphon.types import ClientInfo, Event, Page, Position, Publication, Publishing, Retention
 
 from .. import fakes
 
@@ -24,8 +26,22 @@ __all__ = ["KINDS", "Heard", "Kind", "Process", "World", "on_every_engine"]
 
 Params = ParamSpec("Params")
 
+#: Seconds after which nobody believes any more that a process lives, of those "afar".
+AFAR_LEASE = 30.0
+
 #: Opens one more engine on a storage; it is not started.
 Opener = Callable[[], Engine]
+
+#: Waits until a condition holds.
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+
+
+async def _settled(opener: Opener) -> None:
+    await fakes.settled()
+
+
+async def _pass_time(opener: Opener, seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 class Heard:
@@ -35,6 +51,9 @@ class Heard:
         self.publications: list[tuple[str, Publication]] = []
         self.events: list[tuple[str, Event]] = []
         self.direct: list[tuple[str, Event]] = []
+        self.joins: list[tuple[str, ClientInfo]] = []
+        self.leaves: list[tuple[str, ClientInfo]] = []
+        self.controls: list[bytes] = []
         self.order: list[str] = []
         """Of which kind each was."""
 
@@ -49,6 +68,21 @@ class Heard:
     def on_direct_event(self, channel: str, event: Event) -> None:
         self.order.append("direct event")
         self.direct.append((channel, event))
+
+    def on_join(self, group: str, info: ClientInfo) -> None:
+        self.order.append("join")
+        self.joins.append((group, info))
+
+    def on_leave(self, group: str, info: ClientInfo) -> None:
+        self.order.append("leave")
+        self.leaves.append((group, info))
+
+    def on_control(self, control: bytes) -> None:
+        self.order.append("control")
+        self.controls.append(control)
+
+    def on_continuity_lost(self) -> None:
+        raise AssertionError("nothing has happened that continuity could be lost by")
 
     def of(self, group: str) -> list[Publication]:
         """Return the publications of one group."""
@@ -65,13 +99,16 @@ class Heard:
 class Process:
     """An engine that was started, and what it tells."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, name: str, until: Until = fakes.until) -> None:
         self.engine = engine
+        self.name = name
+        """Its part of channel names."""
         self.heard = Heard()
+        self._until = until
 
     async def hears(self, count: int) -> None:
         """Wait until ``count`` things were heard, in all."""
-        await fakes.until(lambda: len(self.heard) >= count)
+        await self._until(lambda: len(self.heard) >= count)
         assert len(self.heard) == count
 
     async def publish(self, group: str, data: bytes = b"1", **publishing: Any) -> Position:
@@ -100,10 +137,18 @@ class Kind:
     """Whether a storage outlives the engines on it."""
     unit: float = 1.0
     """Seconds that stand for one unit of a case's time: real clocks take less of it."""
+    lease: float = 0.0
+    """For how many units a process that died is still present at most; 0: there is no lease."""
+    kill: Callable[[Engine], Awaitable[None]] | None = None
+    """Ends an engine as the death of its process does, where the kind has a lease."""
     run: Callable[[Coroutine[Any, Any, None]], None] = fakes.run
     """Runs a case; the jumping loop suits all whose only clock is the loop's."""
-    settled: Callable[[], Awaitable[None]] = fakes.settled
-    """Waits until everything that was said has been heard."""
+    settled: Callable[[Any], Awaitable[None]] = _settled
+    """Waits until everything that was said on a storage has been heard; it is given what ``storage`` made."""
+    pass_time: Callable[[Any, float], Awaitable[None]] = _pass_time
+    """Lets seconds go by for a storage."""
+    until: Until = fakes.until
+    """Waits until a condition holds."""
 
 
 class World:
@@ -113,6 +158,7 @@ class World:
         self.kind = kind
         self._open = kind.storage(folder)
         self._processes: list[Process] = []
+        self._opened = 0
 
     def run(self, case: Coroutine[Any, Any, None]) -> None:
         """Run a case, and stop its engines; what is heard after that is a fault."""
@@ -132,10 +178,17 @@ class World:
     async def process(self) -> Process:
         """Return a process, the next one on this storage."""
         assert self.kind.shared or not self._processes, f"{self.kind.name} has one process"
-        process = Process(self._open())
+        self._opened += 1
+        process = Process(self._open(), f"process{self._opened}", self.kind.until)
         self._processes.append(process)
-        await process.engine.start(process.heard)
+        await process.engine.start(process.heard, process.name)
         return process
+
+    async def kill(self, process: Process) -> None:
+        """End a process as SIGKILL does: nothing is said, and nothing heard any more."""
+        assert self.kind.kill is not None, f"{self.kind.name} has no lease"
+        await self.kind.kill(process.engine)
+        self._processes.remove(process)
 
     def retention(
         self, size: int = 100, lifetime: float = 300, position_lifetime: float = 3000, idempotency_window: float = 300
@@ -146,11 +199,11 @@ class World:
 
     async def pass_time(self, units: float) -> None:
         """Let time go by."""
-        await asyncio.sleep(units * self.kind.unit)
+        await self.kind.pass_time(self._open, units * self.kind.unit)
 
     async def settled(self) -> None:
         """Wait until everything that was said has been heard."""
-        await self.kind.settled()
+        await self.kind.settled(self._open)
 
 
 def on_every_engine(case: Callable[Params, Coroutine[Any, Any, None]]) -> Callable[Params, None]:
@@ -185,16 +238,29 @@ class _Backend:
             await self.engine.stop()
 
     def on_publication(self, group: str, publication: Publication) -> None:
-        for process in self.processes:
-            process.later(group, "on_publication", publication)
+        self._later(group, "on_publication", group, publication)
 
     def on_event(self, group: str, event: Event) -> None:
-        for process in self.processes:
-            process.later(group, "on_event", event)
+        self._later(group, "on_event", group, event)
 
     def on_direct_event(self, channel: str, event: Event) -> None:
+        self._later(None, "on_direct_event", channel, event)
+
+    def on_join(self, group: str, info: ClientInfo) -> None:
+        self._later(group, "on_join", group, info)
+
+    def on_leave(self, group: str, info: ClientInfo) -> None:
+        self._later(group, "on_leave", group, info)
+
+    def on_control(self, control: bytes) -> None:
+        self._later(None, "on_control", control)
+
+    def on_continuity_lost(self) -> None:
+        raise AssertionError("the memory engine loses nothing")
+
+    def _later(self, group: str | None, verb: str, *what: Any) -> None:
         for process in self.processes:
-            process.later(None, "on_direct_event", event, channel)
+            process.later(group, verb, *what)
 
 
 class _Remote(Engine):
@@ -203,18 +269,22 @@ class _Remote(Engine):
     def __init__(self, backend: _Backend) -> None:
         self._backend = backend
         self._events: Any = None
+        self._process = ""
         self._groups: set[str] = set()
+        self._roster = Roster()
 
-    def later(self, group: str | None, verb: str, what: Any, name: str = "") -> None:
+    def later(self, group: str | None, verb: str, *what: Any) -> None:
         if group is None or group in self._groups:
-            asyncio.get_running_loop().call_soon(self._tell, group, verb, what, name)
+            asyncio.get_running_loop().call_soon(self._tell, group, verb, *what)
 
-    def _tell(self, group: str | None, verb: str, what: Any, name: str) -> None:
+    def _tell(self, group: str | None, verb: str, *what: Any) -> None:
         if self._events is not None and (group is None or group in self._groups):
-            getattr(self._events, verb)(name if group is None else group, what)
+            if verb == "on_direct_event" and process_of(what[0]) not in ("", self._process):
+                return
+            getattr(self._events, verb)(*what)
 
-    async def start(self, events: Any) -> None:
-        self._events = events
+    async def start(self, events: Any, process: str = "") -> None:
+        self._events, self._process = events, process
         await self._backend.enter(self)
 
     async def stop(self) -> None:
@@ -222,7 +292,17 @@ class _Remote(Engine):
             self._events = None
             for group in list(self._groups):
                 self.unsubscribe(group)
+            self._leave_all()
             await self._backend.leave(self)
+
+    async def die(self) -> None:
+        """End as a process does that is killed; its entries are gone when its lease is over."""
+        self._events = None
+        asyncio.get_running_loop().call_later(AFAR_LEASE, self._leave_all)
+
+    def _leave_all(self) -> None:
+        for group, entry in self._roster:
+            self.leave(group, entry.info.client)
 
     async def publish(self, group: str, data: bytes, key: str = "", publishing: Publishing | None = None) -> Position:
         await asyncio.sleep(0)
@@ -249,7 +329,26 @@ class _Remote(Engine):
         await self._backend.engine.send_event(group, event)
 
     async def send_direct_event(self, channel: str, event: Event) -> None:
-        await self._backend.engine.send_direct_event(channel, event)
+        if process_of(channel):
+            await self._backend.engine.send_direct_event(channel, event)
+        else:
+            self.later(None, "on_direct_event", channel, event)
+
+    def enter(self, group: str, info: ClientInfo, *, announced: bool = False) -> None:
+        self._roster.enter(group, info, announced=announced)
+        self._backend.engine.enter(group, info, announced=announced)
+
+    def leave(self, group: str, client: str) -> None:
+        if self._roster.leave(group, client) is not None:
+            self._backend.engine.leave(group, client)
+
+    async def presence(self, group: str) -> dict[str, ClientInfo]:
+        await asyncio.sleep(0)
+        return await self._backend.engine.presence(group)
+
+    async def send_control(self, control: bytes) -> None:
+        await asyncio.sleep(0)
+        await self._backend.engine.send_control(control)
 
     async def subscribe(self, group: str, retention: Retention | None = None) -> None:
         await asyncio.sleep(0)
@@ -262,6 +361,11 @@ class _Remote(Engine):
             self._backend.engine.unsubscribe(group)
 
 
+async def _die(engine: Engine) -> None:
+    assert isinstance(engine, _Remote)
+    await engine.die()
+
+
 def _remote(folder: Callable[[], Path]) -> Opener:
     backend = _Backend()
     return lambda: _Remote(backend)
@@ -271,5 +375,5 @@ def _remote(folder: Callable[[], Path]) -> Opener:
 #: processes, and those that must not take an answer for granted, are run as well.
 KINDS = [
     Kind("memory", lambda folder: MemoryEngine, shared=False, lasting=False),
-    Kind("afar", _remote, shared=True, lasting=False),
+    Kind("afar", _remote, shared=True, lasting=False, lease=AFAR_LEASE, kill=_die),
 ]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.events import make_event
-from antiphon.types import ClientInfo, Position, Publication, Publishing, Repeat, Retention
+from antiphon.types import ClientInfo, Position, PresenceStats, Publication, Publishing, Repeat, Retention
 
 from .contract import KINDS, Heard, Kind, Process, World, on_every_engine
 
@@ -737,10 +737,134 @@ async def test_events_and_publications_of_a_group_are_heard_in_the_order_of_the_
 @on_every_engine
 async def test_a_direct_event_reaches_its_process_without_a_subscription(world: World) -> None:
     process = await world.process()
-    await process.engine.send_direct_event("specific.x!y", EVENT)
+    await process.engine.send_direct_event(f"specific.{process.name}!y", EVENT)
     await process.hears(1)
     ((channel, event),) = process.heard.direct
-    assert (channel, event.type, event.content) == ("specific.x!y", "note", EVENT.content)
+    assert (channel, event.type, event.content) == (f"specific.{process.name}!y", "note", EVENT.content)
+
+
+@pytest.mark.parametrize("channel", ["thumbnails", "a.b.c", "specific!y"])
+@on_every_engine
+async def test_a_direct_event_for_a_channel_of_no_process_stays_in_this_one(world: World, channel: str) -> None:
+    process = await world.process()
+    await process.engine.send_direct_event(channel, EVENT)
+    await process.hears(1)
+    assert [name for name, _ in process.heard.direct] == [channel]
+
+
+# Presence
+
+
+ANN, BOB = ClientInfo("ann", "client-1", b'{"name":"Ann"}'), ClientInfo("bob", "client-2", b"", b'{"role":"guest"}')
+
+
+@on_every_engine
+async def test_who_entered_is_present_until_it_leaves(world: World) -> None:
+    process = await world.process()
+    process.engine.enter("a", ANN)
+    process.engine.enter("a", BOB)
+    process.engine.enter("b", BOB)
+    assert await process.engine.presence("a") == {"client-1": ANN, "client-2": BOB}
+    assert await process.engine.presence("b") == {"client-2": BOB}
+    process.engine.leave("a", "client-2")
+    assert await process.engine.presence("a") == {"client-1": ANN}
+    assert await process.engine.presence("b") == {"client-2": BOB}
+    assert await process.engine.presence("c") == {}
+
+
+@on_every_engine
+async def test_the_newest_info_is_what_others_see(world: World) -> None:
+    process = await world.process()
+    await process.engine.subscribe("a")
+    process.engine.enter("a", ANN, announced=True)
+    changed = ClientInfo("ann", "client-1", b'{"name":"Annie"}')
+    process.engine.enter("a", changed, announced=True)
+    assert await process.engine.presence("a") == {"client-1": changed}
+    await process.hears(1)
+    assert process.heard.joins == [("a", ANN)]
+
+
+@on_every_engine
+async def test_each_connection_counts_and_each_user_once(world: World) -> None:
+    process = await world.process()
+    for client, user in (("1", "ann"), ("2", "ann"), ("3", "bob"), ("4", "")):
+        process.engine.enter("a", ClientInfo(user, client))
+    assert await process.engine.presence_stats("a") == PresenceStats(clients=4, users=3)
+    assert await process.engine.presence_stats("b") == PresenceStats(0, 0)
+
+
+@on_every_engine
+async def test_who_joins_and_leaves_is_announced_once_where_that_is_wanted(world: World) -> None:
+    process = await world.process()
+    await process.engine.subscribe("a")
+    process.engine.enter("a", BOB)
+    process.engine.enter("a", ANN, announced=True)
+    process.engine.leave("a", "client-2")
+    process.engine.leave("a", "client-1")
+    process.engine.leave("a", "client-1")
+    await process.hears(2)
+    assert (process.heard.joins, process.heard.leaves) == ([("a", ANN)], [("a", ANN)])
+    assert process.heard.order == ["join", "leave"]
+
+
+@on_every_engine
+async def test_nobody_hears_of_a_group_without_being_subscribed(world: World) -> None:
+    process = await world.process()
+    process.engine.enter("a", ANN, announced=True)
+    process.engine.leave("a", "client-1")
+    assert await process.engine.presence("a") == {}
+    await world.settled()
+    await process.hears(0)
+
+
+@on_every_engine
+async def test_presence_is_there_as_long_as_the_process_lives(world: World) -> None:
+    process = await world.process()
+    process.engine.enter("a", ANN)
+    await world.pass_time(3.5 * world.kind.lease or 1000)
+    assert await process.engine.presence("a") == {"client-1": ANN}
+
+
+@on_every_engine
+async def test_presence_needs_no_stream_and_leaves_none(world: World) -> None:
+    process, retention = await world.process(), world.retention()
+    first = await process.publish("a", retention=retention)
+    process.engine.enter("a", ANN, announced=True)
+    process.engine.leave("a", "client-1")
+    assert await process.publish("a", retention=retention) == (first.epoch, 2)
+    await process.engine.remove_history("a")
+    process.engine.enter("a", BOB)
+    await process.engine.subscribe("a")
+    process.engine.unsubscribe("a")
+    assert await process.engine.presence("a") == {"client-2": BOB}
+
+
+@on_every_engine
+async def test_many_come_and_go(world: World) -> None:
+    process = await world.process()
+    await process.engine.subscribe("a")
+    infos = [ClientInfo(f"user-{number % 100}", f"client-{number}") for number in range(500)]
+    for info in infos:
+        process.engine.enter("a", info, announced=True)
+    await process.hears(500)
+    assert await process.engine.presence_stats("a") == PresenceStats(500, 100)
+    for info in infos[:-1]:
+        process.engine.leave("a", info.client)
+    await process.hears(999)
+    assert process.heard.joins == [("a", info) for info in infos]
+    assert process.heard.leaves == [("a", info) for info in infos[:-1]]
+    assert await process.engine.presence("a") == {infos[-1].client: infos[-1]}
+
+
+# Control
+
+
+@on_every_engine
+async def test_control_is_heard_as_it_was_sent(world: World) -> None:
+    process = await world.process()
+    await process.engine.send_control(b"\x00\xff anything")
+    await process.hears(1)
+    assert process.heard.controls == [b"\x00\xff anything"]
 
 
 # The end, and another beginning
@@ -803,8 +927,10 @@ verbs = st.one_of(
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @settings(max_examples=120)
 @given(st.lists(verbs, max_size=30), st.integers(0, 4))
-def test_a_plain_model_says_the_same(kind: Kind, plan: list[Any], size: int) -> None:
-    world = World(kind, pytest.fail)
+def test_a_plain_model_says_the_same(
+    kind: Kind, tmp_path_factory: pytest.TempPathFactory, plan: list[Any], size: int
+) -> None:
+    world = World(kind, lambda: tmp_path_factory.mktemp("engine"))
 
     async def case() -> None:
         process, retention = await world.process(), world.retention(size, 10, 1000, 20)
@@ -902,9 +1028,72 @@ async def test_an_event_reaches_every_process_that_is_subscribed(shared: World) 
 @on_every_engine
 async def test_a_direct_event_reaches_the_process_that_has_the_channel(shared: World) -> None:
     first, second = await shared.process(), await shared.process()
-    await first.engine.send_direct_event("specific.x!y", EVENT)
+    name = f"specific.{second.name}!y"
+    await first.engine.send_direct_event(name, EVENT)
+    await second.hears(1)
+    assert [channel for channel, _ in second.heard.direct] == [name]
     await shared.settled()
-    assert [channel for channel, _ in second.heard.direct] == ["specific.x!y"]
+    await first.hears(0)
+
+
+@on_every_engine
+async def test_who_is_present_is_known_to_all_processes(shared: World) -> None:
+    first, second, third = [await shared.process() for _ in range(3)]
+    for process in (first, second):
+        await process.engine.subscribe("a")
+    first.engine.enter("a", ANN, announced=True)
+    await second.hears(1)
+    second.engine.enter("a", BOB, announced=True)
+    await first.hears(2)
+    for process in (first, second, third):
+        assert await process.engine.presence("a") == {"client-1": ANN, "client-2": BOB}
+        assert await process.engine.presence_stats("a") == PresenceStats(2, 2)
+    second.engine.leave("a", "client-2")
+    for process in (first, second):
+        await process.hears(3)
+        assert process.heard.joins == [("a", ANN), ("a", BOB)]
+        assert process.heard.leaves == [("a", BOB)]
+    assert await third.engine.presence("a") == {"client-1": ANN}
+    await third.hears(0)
+
+
+@on_every_engine
+async def test_who_was_in_a_process_that_stops_is_gone(shared: World) -> None:
+    first, second = await shared.process(), await shared.process()
+    await second.engine.subscribe("a")
+    first.engine.enter("a", ANN, announced=True)
+    await second.hears(1)
+    await first.engine.stop()
+    await second.hears(2)
+    assert second.heard.leaves == [("a", ANN)]
+    assert await second.engine.presence("a") == {}
+
+
+@on_every_engine
+async def test_who_was_in_a_process_that_dies_is_gone_within_the_lease(shared: World) -> None:
+    first, second, third = [await shared.process() for _ in range(3)]
+    for process in (second, third):
+        await process.engine.subscribe("a")
+    first.engine.enter("a", ANN, announced=True)
+    first.engine.enter("b", ANN)
+    second.engine.enter("a", BOB)
+    await second.hears(1)
+    await shared.kill(first)
+    await shared.pass_time(shared.kind.lease * 1.5)
+    for process in (second, third):
+        await process.hears(2)
+        assert process.heard.leaves == [("a", ANN)]
+        assert await process.engine.presence("a") == {"client-2": BOB}
+        assert await process.engine.presence("b") == {}
+
+
+@on_every_engine
+async def test_control_reaches_every_process(shared: World) -> None:
+    processes = [await shared.process() for _ in range(3)]
+    await processes[0].engine.send_control(b"1")
+    for process in processes:
+        await process.hears(1)
+        assert process.heard.controls == [b"1"]
 
 
 @on_every_engine

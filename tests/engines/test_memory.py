@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from antiphon.engines import memory
 from antiphon.engines.memory import MemoryEngine
 from antiphon.events import make_event
-from antiphon.types import Event, Position, Publication, Publishing, Retention
+from antiphon.types import ClientInfo, Event, Position, Publication, Publishing, Retention
 
 from ..fakes import on_jumping_loop, run
 
@@ -34,6 +34,17 @@ class Listener:
 
     def on_direct_event(self, channel: str, event: Event) -> None:
         self.direct.append((channel, event))
+
+    def on_join(self, group: str, info: ClientInfo) -> None:
+        raise AssertionError("nobody joins here")
+
+    on_leave = on_join
+
+    def on_control(self, control: bytes) -> None:
+        raise AssertionError("nobody orders anything here")
+
+    def on_continuity_lost(self) -> None:
+        raise AssertionError("a process does not lose itself")
 
 
 async def start(**options: Any) -> tuple[MemoryEngine, Listener]:

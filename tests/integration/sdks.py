@@ -61,8 +61,8 @@ class Sdk(abc.ABC):
         """End the connection."""
 
     @abc.abstractmethod
-    async def subscribe(self, *channels: str, data: Any = None) -> None:
-        """Begin to subscribe, anew where there is such a subscription."""
+    async def subscribe(self, *channels: str, data: Any = None, since: Mapping[str, Any] | None = None) -> None:
+        """Begin to subscribe, anew where there is such a subscription; ``since`` is a position to recover from."""
 
     @abc.abstractmethod
     async def unsubscribe(self, channel: str) -> None:
@@ -79,6 +79,14 @@ class Sdk(abc.ABC):
     @abc.abstractmethod
     async def history(self, channel: str, *, limit: int = 0) -> tuple[list[tuple[int, Any]], int]:
         """Return offset and data of publications, and the top; raise ``SdkError``."""
+
+    @abc.abstractmethod
+    async def presence(self, channel: str) -> list[dict[str, Any]]:
+        """Return who is there, each as a join event says it; raise ``SdkError``."""
+
+    @abc.abstractmethod
+    async def presence_stats(self, channel: str) -> list[int]:
+        """Return how many clients and users that are; raise ``SdkError``."""
 
     @abc.abstractmethod
     async def state(self) -> str:
@@ -111,10 +119,12 @@ class Sdk(abc.ABC):
         await self.wait("connected", count=count + 1)
         return self
 
-    async def subscribed(self, channel: str, data: Any = None) -> dict[str, Any]:
+    async def subscribed(
+        self, channel: str, data: Any = None, since: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Subscribe and wait for it."""
         count = len(self.happened("subscribed", channel))
-        await self.subscribe(channel, data=data)
+        await self.subscribe(channel, data=data, since=since)
         return await self.wait("subscribed", channel, count + 1)
 
 
@@ -197,10 +207,15 @@ class JavaScript(Sdk):
     async def disconnect(self) -> None:
         await self._ask("disconnect")
 
-    async def subscribe(self, *channels: str, data: Any = None, options: Mapping[str, Any] | None = None) -> None:
-        await self._ask(
-            "subscribe", channels=channels, options={**({} if data is None else {"data": data}), **(options or {})}
-        )
+    async def subscribe(
+        self,
+        *channels: str,
+        data: Any = None,
+        since: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        given = {name: value for name, value in (("data", data), ("since", since)) if value is not None}
+        await self._ask("subscribe", channels=channels, options={**given, **(options or {})})
 
     async def unsubscribe(self, channel: str) -> None:
         await self._ask("unsubscribe", channel=channel)
@@ -214,6 +229,14 @@ class JavaScript(Sdk):
     async def history(self, channel: str, *, limit: int = 0) -> tuple[list[tuple[int, Any]], int]:
         found = await self._ask("history", channel=channel, options={"limit": limit})
         return [(offset, data) for offset, data in found["publications"]], found["offset"]
+
+    async def presence(self, channel: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self._ask("presence", channel=channel)
+        return found
+
+    async def presence_stats(self, channel: str) -> list[int]:
+        found: list[int] = await self._ask("presenceStats", channel=channel)
+        return found
 
     async def state(self) -> str:
         return str(await self._ask("state"))
@@ -255,6 +278,12 @@ class _ClientEvents(centrifuge.ClientEventHandler):  # type: ignore[misc]
     async def on_publication(self, ctx: Any) -> None:
         self._sdk.publication(ctx.channel, ctx.pub, server=True)
 
+    async def on_join(self, ctx: Any) -> None:
+        self._sdk.note("join", ctx.channel, server=True, **self._sdk.who(ctx.info))
+
+    async def on_leave(self, ctx: Any) -> None:
+        self._sdk.note("leave", ctx.channel, server=True, **self._sdk.who(ctx.info))
+
 
 class _SubscriptionEvents(centrifuge.SubscriptionEventHandler):  # type: ignore[misc]
     def __init__(self, sdk: Python, channel: str) -> None:
@@ -273,8 +302,23 @@ class _SubscriptionEvents(centrifuge.SubscriptionEventHandler):  # type: ignore[
     async def on_publication(self, ctx: Any) -> None:
         self._sdk.publication(self._channel, ctx.pub, server=False)
 
+    async def on_join(self, ctx: Any) -> None:
+        self._sdk.note("join", self._channel, **self._sdk.who(ctx.info))
+
+    async def on_leave(self, ctx: Any) -> None:
+        self._sdk.note("leave", self._channel, **self._sdk.who(ctx.info))
+
     async def on_error(self, ctx: Any) -> None:
         self._sdk.note("error", self._channel, code=ctx.code, message=str(ctx.error))
+
+
+def _at(since: Mapping[str, Any]) -> Any:
+    """Return what tells the SDK, which asks for it, where the application's state is."""
+
+    async def get_state(channel: str) -> centrifuge.StreamPosition:
+        return centrifuge.StreamPosition(**since)
+
+    return get_state
 
 
 class Python(Sdk):
@@ -317,6 +361,11 @@ class Python(Sdk):
             position=position and {"offset": position.offset, "epoch": position.epoch},
         )
 
+    def who(self, info: Any) -> dict[str, Any]:
+        """Return what is said of a client."""
+        said = {"says": self._decode(info.conn_info) or None, "said": self._decode(info.chan_info) or None}
+        return {"user": info.user, "id": info.client, **said}
+
     def publication(self, channel: str, publication: Any, *, server: bool) -> None:
         """Take a publication; fail for the offset that the test names, once."""
         if publication.offset and publication.offset == self.fail_on:
@@ -340,11 +389,13 @@ class Python(Sdk):
         if connection is not None:  # which the SDK closes in the background
             await asyncio.wait_for(connection.wait_closed(), PATIENCE)
 
-    async def subscribe(self, *channels: str, data: Any = None) -> None:
+    async def subscribe(self, *channels: str, data: Any = None, since: Mapping[str, Any] | None = None) -> None:
         for channel in channels:
             subscription = self._client.get_subscription(channel)
             if subscription is None:
-                given = {} if data is None else {"data": self._encode(data)}
+                given: dict[str, Any] = {} if data is None else {"data": self._encode(data)}
+                if since is not None:
+                    given["get_state"] = _at(since)
                 subscription = self._client.new_subscription(
                     channel, events=_SubscriptionEvents(self, channel), min_resubscribe_delay=0.02, **given
                 )
@@ -364,6 +415,14 @@ class Python(Sdk):
     async def history(self, channel: str, *, limit: int = 0) -> tuple[list[tuple[int, Any]], int]:
         found = await self._call(self._client.history(channel, limit=limit))
         return [(each.offset, self._decode(each.data)) for each in found.publications], found.offset
+
+    async def presence(self, channel: str) -> list[dict[str, Any]]:
+        found = await self._call(self._client.presence(channel))
+        return [self.who(info) for info in found.clients.values()]
+
+    async def presence_stats(self, channel: str) -> list[int]:
+        found = await self._call(self._client.presence_stats(channel))
+        return [found.num_clients, found.num_users]
 
     async def state(self) -> str:
         return str(self._client.state.value)

@@ -366,6 +366,101 @@ async def test_a_server_that_was_killed_begins_new_streams_and_clients_are_told(
         await sdk.disconnect()
 
 
+# Who is there
+
+
+def who(sdk: Sdk, user: str, says: str | None = None) -> dict[str, Any]:
+    """Return what others see of a client."""
+    return {"user": user, "id": sdk.happened("connected")[-1]["id"], "says": says, "said": None}
+
+
+def seen(sdk: Sdk, channel: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return who joined and left, in order, as the client was told."""
+    return [
+        (each["event"], {key: each[key] for key in ("user", "id", "says", "said")})
+        for each in sdk.events
+        if each["event"] in ("join", "leave") and each["channel"] == channel
+    ]
+
+
+async def test_who_is_there_and_who_comes_and_goes(sdk_server: Server, open_client: Open, name: str) -> None:
+    people = f"people:{name}"
+    ann = await (await open_client(sdk_server.url("/connection/room?user=ann&says=hello"))).connected()
+    await ann.subscribed(people)
+    await ann.wait("join", people)
+    bob = await (await open_client(sdk_server.url("/connection/room?user=bob"))).connected()
+    tab = await (await open_client(sdk_server.url(f"/connection/room?user=bob&group={people}"))).connected()
+    await tab.wait("join", people)
+    await bob.subscribed(people)
+    await bob.wait("join", people)
+    plain = await open_plain(sdk_server, f"/plain/{people}/?user=plain")
+    await ann.wait("join", people, 4)
+    everybody = {each["id"]: each for each in await ann.presence(people)}
+    ours = [who(ann, "ann", "hello"), who(tab, "bob"), who(bob, "bob")]
+    assert [everybody.pop(each["id"]) for each in ours] == ours
+    ((plain_id, last),) = everybody.items()
+    assert last == {"user": "plain", "id": plain_id, "says": None, "said": None}
+    assert await bob.presence_stats(people) == [4, 3]
+    await ann.publish(people, "who am I?")
+    await bob.received(people, 1)
+    assert bob.happened("publication", people)[0]["user"] == "ann"
+    await plain.close()
+    await ann.wait("leave", people)
+    gone = who(bob, "bob")
+    await bob.disconnect()
+    await ann.wait("leave", people, 2)
+    expected = [("join", each) for each in (*ours, last)] + [("leave", last), ("leave", gone)]
+    assert seen(ann, people) == expected
+    assert seen(tab, people) == expected[1:]
+    assert await ann.presence_stats(people) == [2, 2]
+    for refusal in (ann.presence(f"live:{name}"), ann.presence_stats(f"people:other:{name}")):
+        with pytest.raises(SdkError):
+            await refusal
+    assert all(not sdk.happened("error") for sdk in (ann, bob, tab))
+
+
+async def test_who_is_taken_out_put_in_and_kicked(sdk_server: Server, open_client: Open, name: str) -> None:
+    people, user = f"people:{name}", f"user-{name}"
+    watcher = await (await open_client(sdk_server.url("/connection/room"))).connected()
+    await watcher.subscribed(people)
+    sdk = await (await open_client(sdk_server.url(f"/connection/room?user={user}"))).connected()
+    await sdk.subscribed(people)
+    await watcher.wait("join", people, 2)
+    await watcher.rpc("order", {"verb": "unsubscribe", "group": people, "user": user})
+    await sdk.wait("unsubscribed", people)
+    await watcher.wait("leave", people)
+    live = f"live:{name}"
+    await watcher.rpc("order", {"verb": "subscribe", "group": live, "user": user})
+    assert (await sdk.wait("subscribed", live))["server"] is True
+    await watcher.publish(live, 1)
+    await sdk.received(live, 1)
+    await watcher.rpc("order", {"verb": "kick", "user": user})
+    end = await sdk.wait("disconnected")
+    assert (end["code"], end["reason"]) == (3503, "disconnected by the server")
+    assert await sdk.state() == "disconnected"
+    assert await watcher.state() == "connected"
+
+
+# Where each publication takes the place of those before it
+
+
+async def test_the_newest_is_all_that_a_cache_gives(sdk_server: Server, open_client: Open, name: str) -> None:
+    newest = f"newest:{name}"
+    async with Proxy(sdk_server) as proxy:
+        other = await (await open_client(sdk_server.url("/connection/room"))).connected()
+        await other.rpc("flood", {"group": newest, "first": 0, "count": 5})
+        sdk = await (await open_client(proxy.url("/connection/room"))).connected()
+        assert (await sdk.subscribed(newest, since={"offset": 0, "epoch": ""}))["recovered"] is True
+        assert await sdk.received(newest, 1) == [(5, {"n": 4})]
+        proxy.go_away()
+        await other.rpc("flood", {"group": newest, "first": 5, "count": 20})
+        proxy.come_back()
+        assert (await sdk.wait("subscribed", newest, 2))["recovered"] is True
+        await other.rpc("flood", {"group": newest, "first": 25, "count": 1})
+        assert await sdk.received(newest, 3) == [(5, {"n": 4}), (25, {"n": 24}), (26, {"n": 25})]
+        await sdk.disconnect()
+
+
 # Several wires in one group
 
 

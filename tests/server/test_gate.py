@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
+import time
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.config import Config
@@ -15,10 +19,10 @@ from uvicorn.server import ServerState
 
 from antiphon.app import App
 from antiphon.framereader import ProtocolViolation
-from antiphon.server.gate import Gate, gate_of, network_of
+from antiphon.server.gate import CROWD, PATIENCE, Gate, gate_of, network_of
 from fuzz.frames import Recorder, client_frame
 
-from ..fakes import on_jumping_loop, run
+from ..fakes import on_jumping_loop, run, settled
 from .far import configure
 
 
@@ -99,18 +103,90 @@ async def test_who_has_come_is_left_alone_and_the_timer_sleeps(made: App) -> Non
 
 
 @on_jumping_loop
-async def test_a_new_one_takes_the_place_of_the_oldest(made: App) -> None:
+async def test_where_too_many_wait_the_oldest_make_room_when_they_have_had_their_time(made: App) -> None:
     gate, slow = make_gate(), [Slow() for _ in range(6)]
     for each in slow[:4]:
         gate.wait_for(each)
     gate.has_come(slow[1])
+    await asyncio.sleep(0.5)
     for each in slow[4:]:
         gate.wait_for(each)
-    assert [each.ended and each.ended[1] for each in slow] == [503, None, 503, None, None, None]
+    await asyncio.sleep(PATIENCE - 0.6)
+    assert [each.ended for each in slow] == [None] * 6
+    await asyncio.sleep(0.2)
+    assert [each.ended for each in slow] == [(PATIENCE, 503), None, (PATIENCE, 503), None, None, None]
     assert made.counters.half_open_dropped == 2
     await asyncio.sleep(11)
-    assert [each.ended and each.ended[1] for each in slow] == [503, None, 503, 408, 408, 408]
+    assert [each.ended for each in slow[3:]] == [(10, 408), (10.5, 408), (10.5, 408)]
     assert (made.counters.half_open_dropped, made.counters.handshakes_timed_out) == (2, 3)
+
+
+@on_jumping_loop
+async def test_a_crowd_that_comes_at_once_is_let_in(made: App) -> None:
+    gate, crowd = make_gate(), [Slow() for _ in range(3 * CROWD)]
+    for each in crowd:
+        gate.wait_for(each)
+    await asyncio.sleep(PATIENCE - 0.1)
+    for each in crowd:
+        gate.has_come(each)
+    await asyncio.sleep(20)
+    assert [each.ended for each in crowd] == [None] * len(crowd)
+    assert (made.counters.half_open_dropped, made.counters.handshakes_timed_out) == (0, 0)
+
+
+on_real_loops = pytest.mark.parametrize(
+    "make_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+
+
+@on_real_loops
+def test_where_many_more_wait_nobody_has_time(made: App, make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def main() -> None:
+        gate, crowd = make_gate(), [Slow() for _ in range(3 * CROWD + 5)]
+        for each in crowd:
+            gate.wait_for(each)
+        await settled(10)
+        assert [each.ended and each.ended[1] for each in crowd] == [503] * 5 + [None] * (3 * CROWD)
+        assert made.counters.half_open_dropped == 5
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(main())
+
+
+@on_real_loops
+def test_what_has_arrived_is_read_before_anybody_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, make_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    made = configure(monkeypatch, handshake_timeout=0.5)
+
+    async def main() -> None:
+        gate, loop, slow = make_gate(), asyncio.get_running_loop(), [Slow() for _ in range(20)]
+        pairs = [socket.socketpair() for _ in slow]
+
+        def be_busy() -> None:
+            """Handle something for so long that requests arrive, and everybody's time is over behind it."""
+            loop.remove_reader(pairs[0][0])
+            for _, far in pairs[1:]:
+                far.send(b"GET")
+            time.sleep(0.55)
+
+        loop.add_reader(pairs[0][0], be_busy)
+        for each, (here, _) in zip(slow[1:], pairs[1:], strict=True):
+            loop.add_reader(here, gate.has_come, each)
+        for each in slow:
+            gate.wait_for(each)
+        pairs[0][1].send(b"GET")
+        while not slow[0].ended:
+            await asyncio.sleep(0)
+        assert [each.ended for each in slow[1:]] == [None] * 19
+        assert made.counters.handshakes_timed_out == 1
+        for here, far in pairs:
+            loop.remove_reader(here)
+            here.close()
+            far.close()
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(main())
 
 
 def test_any_number_may_wait_where_there_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +219,7 @@ async def test_who_leaves_because_it_is_cut_off_disturbs_nobody(made: App) -> No
     for each in slow:
         gate.wait_for(each)
     await asyncio.sleep(11)
-    assert [each.ended and each.ended[1] for each in slow] == [503, 503, 408, 408, 408]
+    assert [each.ended for each in slow] == [(PATIENCE, 503)] * 2 + [(10, 408)] * 3
 
 
 # Who is in

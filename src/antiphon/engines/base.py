@@ -9,7 +9,10 @@ Laws that every engine keeps:
 - a publication with an idempotency key that is remembered is not made again: key and append are one step;
 - publications of a group reach ``EngineEvents.publication`` in the order of their offsets, in every process that
   subscribed to the group before they were published;
-- a ``publish`` that returned was accepted; one that raised was not, or the exception says that it can't know.
+- a ``publish`` that returned was accepted; one that raised ``EngineUnavailable`` was not, and one that raised
+  ``OutcomeUnknown`` may have been;
+- who a process entered into a group is present there until the process takes it out, or for no longer than the
+  engine's lease after the process has died; each entry and each end of one is told once to every subscribed process.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from antiphon.types import Event, Page, Position, Publication, Publishing, Retention
+from antiphon.types import ClientInfo, Event, Page, Position, PresenceStats, Publication, Publishing, Retention
 
 __all__ = ["Engine", "EngineEvents"]
 
@@ -34,13 +37,28 @@ class EngineEvents(Protocol):
     def on_direct_event(self, channel: str, event: Event) -> None:
         """Take an event for the one connection with this channel name."""
 
+    def on_join(self, group: str, info: ClientInfo) -> None:
+        """Take it that a client has come into a group that this process is subscribed to."""
+
+    def on_leave(self, group: str, info: ClientInfo) -> None:
+        """Take it that a client has gone from such a group, or that its process is dead."""
+
+    def on_control(self, control: bytes) -> None:
+        """Take an order that was given to all processes, as ``send_control`` had it."""
+
+    def on_continuity_lost(self) -> None:
+        """Take it that publications may have been missed: positions are to be compared with the streams."""
+
 
 class Engine(ABC):
     """One place where groups live; chosen by URL in ``antiphon.engines``."""
 
     @abstractmethod
-    async def start(self, events: EngineEvents) -> None:
-        """Begin. Before: not started. After: every other verb may be called, and ``events`` is told what happens."""
+    async def start(self, events: EngineEvents, process: str = "") -> None:
+        """Begin. Before: not started. After: every other verb may be called, and ``events`` is told what happens.
+
+        ``process`` is this process's part of the channel names of its connections (``names.process_of``).
+        """
 
     @abstractmethod
     async def stop(self) -> None:
@@ -82,7 +100,7 @@ class Engine(ABC):
 
     @abstractmethod
     async def send_direct_event(self, channel: str, event: Event) -> None:
-        """Tell the process that holds the connection named ``channel`` of ``event``."""
+        """Tell the process that ``channel`` names (``names.process_of``) of ``event``; this one where it names none."""
 
     @abstractmethod
     async def subscribe(self, group: str, retention: Retention | None = None) -> None:
@@ -94,3 +112,31 @@ class Engine(ABC):
     @abstractmethod
     def unsubscribe(self, group: str) -> None:
         """End the interest in ``group``. It is a declaration: a publication under way may still arrive."""
+
+    # Presence. Entering and leaving are declarations, like ``unsubscribe``: what can't be written now is written later.
+
+    @abstractmethod
+    def enter(self, group: str, info: ClientInfo, *, announced: bool = False) -> None:
+        """Note that the client ``info.client`` of this process is in the group; a second time: that ``info`` changed.
+
+        After: ``presence`` of this process has it, that of others soon. Where it is ``announced``, each subscribed
+        process is told that it joined, once, and will be told that it left.
+        """
+
+    @abstractmethod
+    def leave(self, group: str, client: str) -> None:
+        """Note that a client of this process is no longer in the group; nothing, where it was not."""
+
+    @abstractmethod
+    async def presence(self, group: str) -> dict[str, ClientInfo]:
+        """Return who is in the group, in all processes, by the client's id."""
+
+    async def presence_stats(self, group: str) -> PresenceStats:
+        """Return how many that are."""
+        return PresenceStats.of((await self.presence(group)).values())
+
+    # Control
+
+    @abstractmethod
+    async def send_control(self, control: bytes) -> None:
+        """Tell every process, this one too, of ``control``. Nothing is stored."""

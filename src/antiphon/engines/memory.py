@@ -19,7 +19,8 @@ from collections import deque
 from collections.abc import Callable
 
 from antiphon.engines.base import Engine, EngineEvents
-from antiphon.types import Event, Page, Position, Publication, Publishing, Repeat, Retention
+from antiphon.roster import Roster
+from antiphon.types import ClientInfo, Event, Page, Position, PresenceStats, Publication, Publishing, Repeat, Retention
 
 __all__ = ["IDLE_GROUPS", "MemoryEngine"]
 
@@ -181,6 +182,7 @@ class MemoryEngine(Engine):
         self._idle: dict[str, _Stream] = {}
         self._lasting: dict[str, _Stream] = {}
         """Streams without members that a retention keeps."""
+        self._roster = Roster()
         self._idle_groups = idle_groups
         self._run = secrets.token_hex(4)
         self._epochs = itertools.count(1)
@@ -189,14 +191,15 @@ class MemoryEngine(Engine):
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweeps_at = math.inf
 
-    async def start(self, events: EngineEvents) -> None:
+    async def start(self, events: EngineEvents, process: str = "") -> None:
         """Begin to tell ``events``."""
         self._events = events
         self._now = asyncio.get_running_loop().time
 
     async def stop(self) -> None:
-        """Forget every stream."""
+        """Forget every stream, and who is where."""
         self._events = None
+        self._roster.clear()
         self._active.clear()
         self._idle.clear()
         self._lasting.clear()
@@ -327,6 +330,37 @@ class MemoryEngine(Engine):
             return _Stream(group, f"{self._run}.{next(self._epochs)}")
         stream.forgotten_at = math.inf
         return stream
+
+    # Presence
+
+    def enter(self, group: str, info: ClientInfo, *, announced: bool = False) -> None:
+        """Note it, and tell the hub of who is new; no lease is needed where nobody outlives the engine."""
+        if self._roster.enter(group, info, announced=announced) and announced and self._hears(group):
+            self._events.on_join(group, info)  # type: ignore[union-attr]
+
+    def leave(self, group: str, client: str) -> None:
+        """Note it, and tell the hub."""
+        entry = self._roster.leave(group, client)
+        if entry is not None and entry.announced and self._hears(group):
+            self._events.on_leave(group, entry.info)  # type: ignore[union-attr]
+
+    async def presence(self, group: str) -> dict[str, ClientInfo]:
+        """Return what was noted."""
+        return self._roster.infos(group)
+
+    async def presence_stats(self, group: str) -> PresenceStats:
+        """Count it."""
+        return self._roster.stats(group)
+
+    def _hears(self, group: str) -> bool:
+        return self._events is not None and group in self._active
+
+    # Control
+
+    async def send_control(self, control: bytes) -> None:
+        """Hand it to the hub."""
+        if self._events is not None:
+            self._events.on_control(control)
 
     # Lifetimes
 

@@ -5,7 +5,9 @@ one gate for each server that uvicorn runs in the process; it takes antiphon's c
 
 Laws:
 - a connection that has not sent its request within ``handshake_timeout`` is cut off;
-- where ``max_half_open`` wait, a new one takes the place of the oldest, so that those who are slow keep nobody out;
+- where more than ``max_half_open`` wait, those who have had their time (``PATIENCE``) make room, the oldest first, so
+  that those who are slow keep nobody out, and a crowd that comes at once is let in;
+- nobody is cut off whose request has arrived: what has is read before;
 - who is refused is counted, and told with the status and a reason.
 """
 
@@ -14,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import math
 import weakref
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import NamedTuple, Protocol
 
 from uvicorn.config import Config as ServerConfig
@@ -34,6 +37,12 @@ from antiphon.types import Scope
 __all__ = ["Gate", "Refusal", "Waiting", "gate_of", "network_of"]
 
 logger = logging.getLogger("antiphon.server")
+
+
+#: Seconds that a connection has for its request, however many wait: TCP sends what was lost again after one.
+PATIENCE = 3.0
+#: Where this many times ``max_half_open`` wait, the oldest makes room at once.
+CROWD = 10
 
 
 class Waiting(Protocol):
@@ -56,8 +65,10 @@ class Gate:
     def __init__(self, server: ServerConfig) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[Waiting, float] = {}  # with the deadline of each; in the order of coming
+        self._waiting: OrderedDict[Waiting, float] = OrderedDict()  # with the time when each came
         self._timer: asyncio.TimerHandle | None = None
+        self._next_look = math.inf
+        """When the timer looks for those who are late; 0: it does so now."""
         self._open = 0
         self._by_network: Counter[str] = Counter()
         self._unfinished = Unfinished(0)
@@ -77,34 +88,51 @@ class Gate:
     # Requests that have not come yet
 
     def wait_for(self, connection: Waiting) -> None:
-        """Expect a request from ``connection`` within ``handshake_timeout``."""
-        config = self.config
-        self._waiting[connection] = self._loop.time() + config.handshake_timeout
-        if 0 < config.max_half_open < len(self._waiting):
-            oldest = next(iter(self._waiting))
-            del self._waiting[oldest]
-            self.counters.half_open_dropped += 1
-            oldest.cut_off(503, "too many connections wait to be opened; try again")
-        if self._timer is None:
-            self._timer = self._loop.call_later(config.handshake_timeout, self._cut_off_late_ones)
+        """Expect a request from ``connection``; it is cut off where none comes in time."""
+        self._waiting[connection] = self._loop.time()
+        self._look_in_time()
 
     def has_come(self, connection: Waiting) -> None:
         """Expect nothing more: the request is here, or the connection is gone."""
         self._waiting.pop(connection, None)
 
-    def _cut_off_late_ones(self) -> None:
+    def _look_in_time(self) -> None:
+        """See to it that somebody looks when the time of the oldest is over."""
+        due = self._due()
+        if due < self._next_look:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._next_look = due
+            self._timer = self._loop.call_at(due, self._look)
+
+    def _due(self) -> float:
+        """Return when the time of the oldest is over, with as many waiting as there are now."""
+        came, config = next(iter(self._waiting.values())), self.config
+        most, waiting = config.max_half_open, len(self._waiting)
+        if most == 0 or waiting <= most:
+            return came + config.handshake_timeout
+        return came + min(PATIENCE, config.handshake_timeout) if waiting <= CROWD * most else came
+
+    def _look(self) -> None:
+        """Cut off those whose time is over, in the second round of the loop from now: the first reads what is here."""
         self._timer = None
+        self._next_look = 0
+        self._loop.call_soon(self._loop.call_soon, self._cut_off_late_ones)
+
+    def _cut_off_late_ones(self) -> None:
+        self._next_look = math.inf
         now = self._loop.time()
-        late = []
-        for connection, deadline in self._waiting.items():
-            if deadline > now:
-                self._timer = self._loop.call_at(deadline, self._cut_off_late_ones)
+        while self._waiting:
+            if self._due() > now:
+                self._look_in_time()
                 break
-            late.append(connection)
-        for connection in late:
-            del self._waiting[connection]
-            self.counters.handshakes_timed_out += 1
-            connection.cut_off(408, "the request took too long")
+            connection, came = self._waiting.popitem(last=False)
+            if came + self.config.handshake_timeout <= now:
+                self.counters.handshakes_timed_out += 1
+                connection.cut_off(408, "the request took too long")
+            else:
+                self.counters.half_open_dropped += 1
+                connection.cut_off(503, "too many connections wait to be opened; try again")
 
     # WebSockets that are open, or about to be
 

@@ -236,11 +236,16 @@ class AsyncClient(_Received):
         """End the connection without a close frame, as a client does that vanishes; may be called from any thread."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # the server hears of it, also where the loop does not run
-        if self._loop.is_closed():
+        try:
+            self._loop.call_soon_threadsafe(self._websocket.transport.abort)
+        except RuntimeError:  # the loop is closed
             return
-        self._loop.call_soon_threadsafe(self._websocket.transport.abort)
         if not self._loop.is_running() and asyncio._get_running_loop() is None:  # its test is over, and it soon is
-            self._loop.run_until_complete(self._websocket.wait_closed())
+            closing = self._websocket.wait_closed()
+            try:
+                self._loop.run_until_complete(closing)
+            except RuntimeError:  # its thread has closed it meanwhile
+                closing.close()
 
 
 class Opening:

@@ -1,7 +1,7 @@
 """What is abused: the rooms of ``apps.rooms`` and the behaviours of ``apps.spec`` in one process, and a look inside.
 
-``/spec/<behaviour>`` is one of ``apps.spec``; ``/target/<group>/`` a room whose client may ask for more; ``/objects``
-tells over HTTP what the process holds.
+``/spec/<behaviour>`` is one of ``apps.spec``; ``/target/<group>/`` a room whose client may ask for more, and
+``/sdk/<group>/`` the same on the Centrifuge wire; ``/objects`` tells over HTTP what the process holds.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     first = scope.get("path", "/").split("/")[1:2]
     if scope["type"] == "websocket" and first == ["spec"]:
         await spec.app(scope, receive, send)
+    elif scope["type"] == "websocket" and first == ["sdk"]:
+        await Target.as_asgi(wire="centrifuge")(scope, receive, send)
     elif scope["type"] == "websocket" and first and first[0] in CONSUMERS:
         await CONSUMERS[first[0]].as_asgi()(scope, receive, send)
     elif scope["type"] == "http" and first == ["objects"]:

@@ -1,6 +1,7 @@
 """A bare ASGI application for SDKs of the Centrifuge wire, and for plain clients in the same groups.
 
-``/connection/<kind>?client=<name>``: ``kind`` is a key of ``CONSUMERS``. ``/plain/<group>`` is the plain wire.
+``/connection/<kind>?client=<name>``: ``kind`` is a key of ``CONSUMERS``. ``/plain/<group>`` is the plain wire. With
+``user=<id>`` the client is that user's, and ``says=<text>`` is what others see of it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,17 @@ import asyncio
 from typing import Any
 from urllib.parse import parse_qs
 
-from antiphon import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer, configure, publish, rpc
+from antiphon import (
+    AsyncJsonWebsocketConsumer,
+    JsonWebsocketConsumer,
+    configure,
+    kick,
+    publish,
+    refresh,
+    rpc,
+    subscribe,
+    unsubscribe,
+)
 from antiphon.exceptions import ClientError
 from antiphon.types import PublishRequest, SubscribeRequest
 
@@ -23,8 +34,12 @@ configure(
         "room:*": {"subscribe": "allow", "publish": "members", "history": "members", "history_size": 5000},
         "short:*": {"subscribe": "allow", "publish": "members", "history": "members", "history_size": 10},
         "live:*": {"subscribe": "allow", "publish": "allow"},
+        "people:*": {"subscribe": "allow", "publish": "allow", "presence": "members", "join_leave": True},
+        "newest:*": {"subscribe": "allow", "history_size": 1, "recovery": "cache"},
     },
 )
+
+ORDERS: dict[str, Any] = {"kick": kick, "subscribe": subscribe, "unsubscribe": unsubscribe, "refresh": refresh}
 
 
 class Room(AsyncJsonWebsocketConsumer):
@@ -33,6 +48,7 @@ class Room(AsyncJsonWebsocketConsumer):
     async def connect(self) -> None:
         """Join the groups that the URL names, and accept."""
         query = parse_qs(self.scope["query_string"].decode())
+        self.client_info = query.get("says", [None])[0]
         for group in query.get("group", []):
             await self.channel_layer.group_add(group, self.channel_name)
         await self.accept()
@@ -78,6 +94,11 @@ class Room(AsyncJsonWebsocketConsumer):
     async def leave(self, content: Any) -> None:
         """Leave a group."""
         await self.channel_layer.group_discard(content, self.channel_name)
+
+    @rpc
+    async def order(self, content: Any) -> None:
+        """Give an order to connections: one of antiphon's verbs, with what it takes."""
+        await ORDERS[content.pop("verb")](**content)
 
     @rpc
     async def say(self, content: Any) -> None:
@@ -201,6 +222,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     """Route by the first parts of the path."""
     if scope["type"] == "websocket":
         wire, name = scope["path"].split("/")[1:3]
+        scope["user"] = parse_qs(scope["query_string"].decode()).get("user", [""])[0]
         await (PLAIN if wire == "plain" else CONSUMERS[name])(scope, receive, send)
     elif scope["type"] == "http":
         await http(scope, receive, send)

@@ -54,12 +54,19 @@ class Client {
         recoverable, wasRecovering, recovered, position: streamPosition,
       }),
       publication: ({ data, offset, info, tags }) => ({ data: this.decode(data), offset, user: info?.user, tags }),
+      join: ({ info }) => this.who(info),
+      leave: ({ info }) => this.who(info),
       message: ({ data }) => ({ data: this.decode(data) }),
       error: ({ error }) => ({ code: error.code, message: error.message }),
     }
     for (const [event, view] of Object.entries(views)) {
       emitter.on(event, (context) => this.tell(event, { channel: context.channel ?? channel, ...more, ...view(context) }))
     }
+  }
+
+  who({ user, client, connInfo, chanInfo }) {
+    const words = (info) => (info?.length === 0 ? null : (this.decode(info) ?? null)) // Protobuf: no bytes for nothing
+    return { user, id: client, says: words(connInfo), said: words(chanInfo) }
   }
 
   subscription(channel) {
@@ -118,6 +125,16 @@ class Client {
   async history({ channel, options }) {
     const { publications, epoch, offset } = await this.sdk.history(channel, options)
     return { epoch, offset, publications: publications.map((each) => [each.offset, this.decode(each.data)]) }
+  }
+
+  async presence({ channel }) {
+    const { clients } = await this.sdk.presence(channel)
+    return Object.values(clients).map((info) => this.who(info))
+  }
+
+  async presenceStats({ channel }) {
+    const { numClients, numUsers } = await this.sdk.presenceStats(channel)
+    return [numClients, numUsers]
   }
 
   send({ data }) {

@@ -18,8 +18,8 @@ def test_every_command_of_the_protocol_is_one() -> None:
 
 @pytest.mark.parametrize("kind", reference.COMMANDS, ids=lambda kind: kind.__name__)
 def test_a_field_that_was_not_sent_has_its_zero_value(kind: type[Any]) -> None:
-    assert protobuf.decode_frame(reference.delimited([reference.command_of(7, kind())])) == [(7, kind())]
-    assert json.decode_frame(b'{"%b":{},"id":7}' % reference.COMMANDS[kind].encode()) == [(7, kind())]
+    assert list(protobuf.decode_frame(reference.delimited([reference.command_of(7, kind())]))) == [(7, kind())]
+    assert list(json.decode_frame(b'{"%b":{},"id":7}' % reference.COMMANDS[kind].encode())) == [(7, kind())]
     assert not any(value for _, value in reference.as_fields(kind()))
 
 

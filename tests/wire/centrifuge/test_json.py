@@ -15,11 +15,11 @@ from antiphon.types import Position
 from antiphon.wire.centrifuge import commands, json, replies
 from antiphon.wire.centrifuge.codes import ERRORS, Error
 from antiphon.wire.centrifuge.exceptions import CommandTooBig, ProtocolError
+from antiphon.wire.centrifuge.frame import MAX_FIELDS
 from antiphon.wire.centrifuge.publication import ClientInfo, Publication
 from antiphon.wire.centrifuge.pushes import Message
 from tests.wire.centrifuge import reference, strategies
-
-Pair = tuple[int, commands.Command]
+from tests.wire.centrifuge.reading import Pair, read
 
 
 def document_of(id: int, command: commands.Command) -> dict[str, Any]:
@@ -52,11 +52,15 @@ def decode_one(line: bytes) -> Pair:
     return pair
 
 
+def commands_of(payload: bytes, **limits: int) -> list[Pair]:
+    """Read a frame to its end."""
+    return list(json.decode_frame(payload, **limits))
+
+
 def problem_with(payload: bytes, **limits: int) -> ProtocolError:
-    with pytest.raises(ProtocolError) as caught:
-        json.decode_frame(payload, **limits)
-    assert type(caught.value) is ProtocolError
-    return caught.value
+    _, problem = read(json.decode_frame(payload, **limits))
+    assert type(problem) is ProtocolError
+    return problem
 
 
 def one_line(encoded: bytes) -> Any:
@@ -82,7 +86,7 @@ def test_what_the_standard_library_writes_is_decoded(
         stdlib.dumps(shuffled(document_of(*pair), chance), ensure_ascii=ascii_only, separators=separators)
         for pair in pairs
     ]
-    found = json.decode_frame(("\n".join(lines) + ending).encode())
+    found = commands_of(("\n".join(lines) + ending).encode())
     assert [id for id, _ in found] == [id for id, _ in pairs]
     assert all(same(one, other) for (_, one), (_, other) in zip(found, pairs, strict=True))
 
@@ -212,8 +216,8 @@ def test_a_number_outside_its_bits_is_refused(line: bytes, words: str) -> None:
 
 def test_an_empty_command_is_a_pong_and_an_empty_reply_a_ping() -> None:
     assert json.PING == b"{}"
-    assert json.decode_frame(b"{}") == [(0, commands.Pong())]
-    assert json.decode_frame(b' { } \n{"id":0}\n') == [(0, commands.Pong()), (0, commands.Pong())]
+    assert commands_of(b"{}") == [(0, commands.Pong())]
+    assert commands_of(b' { } \n{"id":0}\n') == [(0, commands.Pong()), (0, commands.Pong())]
 
 
 @given(strategies.command)
@@ -248,7 +252,7 @@ def test_what_the_sdk_for_javascript_sends_first() -> None:
         b'{"connect":{"data":{"a":1},"name":"js"},"id":3}\n'
         b'{"subscribe":{"channel":"room","flag":1,"recover":true,"offset":3,"epoch":"f92d"},"id":4}'
     )
-    assert json.decode_frame(payload) == [
+    assert commands_of(payload) == [
         (3, commands.Connect(data=b'{"a":1}', name="js")),
         (4, commands.Subscribe("room", recover=True, epoch="f92d", offset=3, flag=1)),
     ]
@@ -341,15 +345,16 @@ def test_what_is_wrong_is_told(payload: bytes, words: str) -> None:
 
 def test_what_was_in_front_of_a_fault_is_kept() -> None:
     pairs: list[Pair] = [(7, commands.Presence("a")), (8, commands.Presence("b"))]
-    problem = problem_with(frame(*pairs) + b"\n{")
-    assert problem.before == pairs
+    found, problem = read(json.decode_frame(frame(*pairs) + b"\n{"))
+    assert found == pairs
+    assert problem is not None
     assert problem.code == "bad_frame"
 
 
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,0129.eE-\\u\n diconetpublsh', max_size=60).map(str.encode))
 def test_anything_that_comes_in_is_commands_or_a_protocol_error(payload: bytes) -> None:
     try:
-        found = json.decode_frame(payload, max_command_size=40, max_commands=5)
+        found = commands_of(payload, max_command_size=40, max_commands=5)
     except ProtocolError:
         return
     assert 1 <= len(found) <= 5
@@ -360,39 +365,56 @@ def test_anything_that_comes_in_is_commands_or_a_protocol_error(payload: bytes) 
 
 def test_a_command_may_have_so_many_bytes() -> None:
     line = b'{"publish":{"channel":"room","data":"%b"},"id":7}' % (b"x" * 100)
-    assert json.decode_frame(line + b"\n" + line, max_command_size=len(line)) == 2 * [
+    assert commands_of(line + b"\n" + line, max_command_size=len(line)) == 2 * [
         (7, commands.Publish("room", b'"%b"' % (b"x" * 100)))
     ]
     words = f"command 1 of the frame has {len(line)} bytes; at most {len(line) - 1} are read"
     with pytest.raises(CommandTooBig, match=words):
-        json.decode_frame(line, max_command_size=len(line) - 1)
+        commands_of(line, max_command_size=len(line) - 1)
 
 
 @pytest.mark.parametrize("big", [b'{"publish":{"data":"%b"},"id":7}', b'{"id":7,"publish":{"data":"%b"}}'])
 def test_a_command_that_is_too_big_says_its_id_and_what_stands_around_it(big: bytes) -> None:
     before, behind = (6, commands.Presence("a")), (8, commands.Presence("b"))
     payload = b"\n".join([frame(before), big % (b"x" * 100), frame(behind), b""])
-    with pytest.raises(CommandTooBig) as caught:
-        json.decode_frame(payload, max_command_size=60)
-    assert (caught.value.id, caught.value.before, caught.value.code) == (7, [before], "command_too_big")
-    assert json.decode_frame(caught.value.rest) == [behind]
+    reading = json.decode_frame(payload, max_command_size=60)
+    found, problem = read(reading)
+    assert found == [before]
+    assert isinstance(problem, CommandTooBig)
+    assert (problem.id, problem.code) == (7, "command_too_big")
+    assert list(reading) == [behind]
 
 
 @pytest.mark.parametrize(
     "body", [b"x" * 60, b'{"send":{"data":"' + b"x" * 60 + b'"}}', b'{"id":-5,"x":"%b"}' % (b"x" * 60)]
 )
 def test_where_the_id_of_a_command_that_is_too_big_can_not_be_read_it_is_0(body: bytes) -> None:
+    reading = json.decode_frame(body + b"\n", max_command_size=50)
     with pytest.raises(CommandTooBig) as caught:
-        json.decode_frame(body + b"\n", max_command_size=50)
-    assert (caught.value.id, caught.value.rest) == (0, b"")
+        next(reading)
+    assert caught.value.id == 0
+    assert reading.is_over
 
 
 def test_a_frame_may_have_so_many_commands() -> None:
     pairs: list[Pair] = [(id, commands.Presence("a")) for id in range(1, 6)]
-    assert json.decode_frame(frame(*pairs) + b"\n", max_commands=5) == pairs
-    problem = problem_with(frame(*pairs), max_commands=4)
+    assert commands_of(frame(*pairs) + b"\n", max_commands=5) == pairs
+    found, problem = read(json.decode_frame(frame(*pairs), max_commands=4))
+    assert found == pairs[:4]
+    assert problem is not None
     assert problem.reason == "the frame has more than 4 commands"
-    assert problem.before == pairs[:4]
+
+
+def test_a_command_may_have_so_many_fields() -> None:
+    def connect(subs: int) -> bytes:
+        entries = ",".join(f'"{number}":{{}}' for number in range(subs))
+        return f'{{"connect":{{"subs":{{{entries}}}}},"id":1}}'.encode()
+
+    [(_, command)] = commands_of(connect(MAX_FIELDS // 4), max_command_size=10**6)
+    assert isinstance(command, commands.Connect)
+    assert len(command.subs) == MAX_FIELDS // 4
+    reason = f"command 1 of the frame: it has more than {MAX_FIELDS} fields"
+    assert problem_with(connect(MAX_FIELDS // 4 + 1), max_command_size=10**6).reason == reason
 
 
 # What goes out

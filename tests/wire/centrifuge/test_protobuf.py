@@ -13,11 +13,11 @@ from antiphon.types import Position
 from antiphon.wire.centrifuge import commands, protobuf, replies
 from antiphon.wire.centrifuge.codes import ERRORS
 from antiphon.wire.centrifuge.exceptions import CommandTooBig, ProtocolError
+from antiphon.wire.centrifuge.frame import MAX_FIELDS
 from antiphon.wire.centrifuge.publication import ClientInfo, Publication
 from antiphon.wire.centrifuge.pushes import Message
 from tests.wire.centrifuge import reference, strategies
-
-Pair = tuple[int, commands.Command]
+from tests.wire.centrifuge.reading import Pair, read
 
 
 def frame(*pairs: Pair) -> bytes:
@@ -50,11 +50,15 @@ def decode_one(body: bytes) -> Pair:
     return pair
 
 
+def commands_of(payload: bytes, **limits: int) -> list[Pair]:
+    """Read a frame to its end."""
+    return list(protobuf.decode_frame(payload, **limits))
+
+
 def problem_with(payload: bytes, **limits: int) -> ProtocolError:
-    with pytest.raises(ProtocolError) as caught:
-        protobuf.decode_frame(payload, **limits)
-    assert type(caught.value) is ProtocolError
-    return caught.value
+    _, problem = read(protobuf.decode_frame(payload, **limits))
+    assert type(problem) is ProtocolError
+    return problem
 
 
 def only(encoded: bytes) -> Any:
@@ -72,7 +76,7 @@ def numbered(number: int, content: bytes = b"") -> bytes:
 
 @given(st.lists(st.tuples(strategies.ids, strategies.command), min_size=1, max_size=4))
 def test_what_the_runtime_writes_is_decoded(pairs: list[Pair]) -> None:
-    assert protobuf.decode_frame(frame(*pairs)) == pairs
+    assert commands_of(frame(*pairs)) == pairs
 
 
 @given(strategies.ids, strategies.result)
@@ -107,7 +111,7 @@ def test_the_runtime_reads_a_joined_frame(pairs: list[tuple[int, Any]]) -> None:
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 2**32, 2**53 + 1, 2**63, 2**64 - 1])
 def test_an_offset_has_64_bits(number: int) -> None:
     expected = commands.Subscribe("room", offset=number)
-    assert protobuf.decode_frame(frame((1, expected))) == [(1, expected)]
+    assert commands_of(frame((1, expected))) == [(1, expected)]
     assert only(protobuf.encode_push("room", Publication(b"1", offset=number))).push.pub.offset == number
 
 
@@ -132,7 +136,7 @@ def test_any_number_but_zero_is_true() -> None:
 
 def test_an_empty_command_is_a_pong_and_an_empty_reply_a_ping() -> None:
     assert protobuf.PING == b"\x00"
-    assert protobuf.decode_frame(b"\x00") == [(0, commands.Pong())]
+    assert commands_of(b"\x00") == [(0, commands.Pong())]
     assert reference.split("Reply", protobuf.PING) == [reference.message("Reply")]
 
 
@@ -140,7 +144,7 @@ def test_an_empty_command_is_a_pong_and_an_empty_reply_a_ping() -> None:
 def test_only_a_message_needs_no_id(command: commands.Command) -> None:
     payload = frame((0, command))
     if isinstance(command, commands.Send):
-        assert protobuf.decode_frame(payload) == [(0, command)]
+        assert commands_of(payload) == [(0, command)]
     else:
         assert "command 1 of the frame: it has no id" in problem_with(payload).reason
 
@@ -160,7 +164,7 @@ def test_of_several_the_first_of_the_schema_counts(one: Any, other: Any) -> None
     order = list(reference.COMMANDS)
     first, second = sorted((one, other), key=lambda command: order.index(type(command)))
     if type(first) is not type(second):
-        assert protobuf.decode_frame(reference.delimited([both])) == [(7, first)]
+        assert commands_of(reference.delimited([both])) == [(7, first)]
 
 
 @given(st.permutations(range(4)))
@@ -200,7 +204,7 @@ def test_features_that_are_not_offered_are_skipped_or_told() -> None:
     asked.subscribe.delta, asked.subscribe.phase, asked.subscribe.cursor, asked.subscribe.asc = "fossil", 2, "x", True
     asked.subscribe.tf.nodes.add(op="and").nodes.add(key="a", cmp="in", vals=["b"])
     asked.subscribe.type = 1
-    assert protobuf.decode_frame(reference.delimited([asked])) == [
+    assert commands_of(reference.delimited([asked])) == [
         (7, commands.Subscribe("room", tf=True, type=1)),
     ]
 
@@ -216,7 +220,7 @@ def test_a_filter_is_not_looked_into() -> None:
 def test_messages_that_come_twice_are_one(twins: tuple[Any, Any]) -> None:
     payload = prefixed(b"".join(reference.command_of(7, each).SerializeToString() for each in twins))
     [merged] = reference.split("Command", payload)
-    assert protobuf.decode_frame(payload) == [(7, _read_back(merged, type(twins[0])))]
+    assert commands_of(payload) == [(7, _read_back(merged, type(twins[0])))]
 
 
 def _read_back(merged: Any, kind: type) -> Any:
@@ -248,7 +252,7 @@ def test_since_is_there_even_where_it_says_nothing() -> None:
 
 @given(st.binary(max_size=200))
 def test_data_is_bytes_that_come_and_go_as_they_are(data: bytes) -> None:
-    assert protobuf.decode_frame(frame((7, commands.Publish("room", data)))) == [(7, commands.Publish("room", data))]
+    assert commands_of(frame((7, commands.Publish("room", data)))) == [(7, commands.Publish("room", data))]
     assert only(protobuf.encode_push("", Message(data))).push.message.data == data
     assert only(protobuf.encode_push("room", Publication(data))).push.pub.data == data
     assert only(protobuf.encode_reply(7, replies.RpcResult(data))).rpc.data == data
@@ -261,7 +265,7 @@ def test_data_is_bytes_that_come_and_go_as_they_are(data: bytes) -> None:
 def test_lengths_are_right_at_their_ends(size: int) -> None:
     data = b"x" * size
     pairs: list[Pair] = [(7, commands.Publish("room", data)), (8, commands.Send(data))]
-    assert protobuf.decode_frame(frame(*pairs), max_command_size=10**6) == pairs
+    assert commands_of(frame(*pairs), max_command_size=10**6) == pairs
     assert only(protobuf.encode_push("room", Publication(data))).push.pub.data == data
 
 
@@ -318,25 +322,23 @@ def test_what_is_wrong_is_told(payload: bytes, words: str) -> None:
 def test_a_frame_that_is_cut_off_is_told_or_holds_the_commands_in_front(pairs: list[Pair], chance: Any) -> None:
     payload = frame(*pairs)
     cut = payload[: chance.draw(st.integers(0, len(payload) - 1))]
-    try:
-        found = protobuf.decode_frame(cut)
-    except ProtocolError as problem:
-        found = problem.before
+    found, _ = read(protobuf.decode_frame(cut))
     assert found == pairs[: len(found)]
     assert len(found) < len(pairs)
 
 
 def test_what_was_in_front_of_a_fault_is_kept() -> None:
     pairs: list[Pair] = [(7, commands.Presence("a")), (8, commands.Presence("b"))]
-    problem = problem_with(frame(*pairs) + b"\x05")
-    assert problem.before == pairs
+    found, problem = read(protobuf.decode_frame(frame(*pairs) + b"\x05"))
+    assert found == pairs
+    assert problem is not None
     assert problem.code == "bad_frame"
 
 
 @given(st.binary(max_size=60))
 def test_anything_that_comes_in_is_commands_or_a_protocol_error(payload: bytes) -> None:
     try:
-        found = protobuf.decode_frame(payload, max_command_size=40, max_commands=5)
+        found = commands_of(payload, max_command_size=40, max_commands=5)
     except ProtocolError:
         return
     assert 1 <= len(found) <= 5
@@ -348,9 +350,9 @@ def test_anything_that_comes_in_is_commands_or_a_protocol_error(payload: bytes) 
 def test_a_command_may_have_so_many_bytes() -> None:
     pair = (7, commands.Publish("room", b"x" * 100))
     size = len(frame(pair)) - 1
-    assert protobuf.decode_frame(frame(pair), max_command_size=size) == [pair]
+    assert commands_of(frame(pair), max_command_size=size) == [pair]
     with pytest.raises(CommandTooBig, match=f"command 1 of the frame has {size} bytes; at most {size - 1} are read"):
-        protobuf.decode_frame(frame(pair), max_command_size=size - 1)
+        commands_of(frame(pair), max_command_size=size - 1)
 
 
 @pytest.mark.parametrize("id_first", [True, False])
@@ -358,25 +360,44 @@ def test_a_command_that_is_too_big_says_its_id_and_what_stands_around_it(id_firs
     before, behind = (6, commands.Presence("a")), (8, commands.Presence("b"))
     parts = [field(1, 0, b"\x07"), of_text(7, b"x" * 100)]
     big = prefixed(b"".join(parts if id_first else reversed(parts)))
-    with pytest.raises(CommandTooBig) as caught:
-        protobuf.decode_frame(frame(before) + big + frame(behind), max_command_size=50)
-    assert (caught.value.id, caught.value.before) == (7, [before])
-    assert protobuf.decode_frame(caught.value.rest) == [behind]
+    reading = protobuf.decode_frame(frame(before) + big + frame(behind), max_command_size=50)
+    found, problem = read(reading)
+    assert found == [before]
+    assert isinstance(problem, CommandTooBig)
+    assert problem.id == 7
+    assert list(reading) == [behind]
 
 
 @pytest.mark.parametrize("body", [b"\xff" * 60, of_text(7, b"x" * 60), b"\x0f" + b"x" * 60])
 def test_where_the_id_of_a_command_that_is_too_big_can_not_be_read_it_is_0(body: bytes) -> None:
+    reading = protobuf.decode_frame(prefixed(body), max_command_size=50)
     with pytest.raises(CommandTooBig) as caught:
-        protobuf.decode_frame(prefixed(body), max_command_size=50)
-    assert (caught.value.id, caught.value.rest) == (0, b"")
+        next(reading)
+    assert caught.value.id == 0
+    assert reading.is_over
 
 
 def test_a_frame_may_have_so_many_commands() -> None:
     pairs: list[Pair] = [(id, commands.Presence("a")) for id in range(1, 6)]
-    assert protobuf.decode_frame(frame(*pairs), max_commands=5) == pairs
-    problem = problem_with(frame(*pairs), max_commands=4)
+    assert commands_of(frame(*pairs), max_commands=5) == pairs
+    found, problem = read(protobuf.decode_frame(frame(*pairs), max_commands=4))
+    assert found == pairs[:4]
+    assert problem is not None
     assert problem.reason == "the frame has more than 4 commands"
-    assert problem.before == pairs[:4]
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("one", [field(1, 0, b"\x07"), field(99, 0, b"\x07")], ids=["known", "unknown"])
+def test_a_command_may_have_so_many_fields(nested: bool, one: bytes) -> None:
+    def command(fields: int) -> bytes:
+        if not nested:
+            return prefixed(one * (fields - 2) + numbered(4))
+        entry = of_text(3, of_text(2, one * 8))  # ten fields: the entry, its value, and what is in that
+        return prefixed(numbered(4, entry * ((fields - 2) // 10)))
+
+    assert len(commands_of(command(MAX_FIELDS), max_command_size=10**6)) == 1
+    reason = f"command 1 of the frame: it has more than {MAX_FIELDS} fields"
+    assert problem_with(command(MAX_FIELDS + 10), max_command_size=10**6).reason == reason
 
 
 def test_the_answers_a_session_gives_first() -> None:

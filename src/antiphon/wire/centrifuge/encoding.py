@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from antiphon.wire.centrifuge import json, protobuf
 from antiphon.wire.centrifuge.codes import Error
-from antiphon.wire.centrifuge.commands import Command
+from antiphon.wire.centrifuge.frame import Frame
 from antiphon.wire.centrifuge.pushes import Push
 from antiphon.wire.centrifuge.replies import Result
 
@@ -26,13 +26,10 @@ class Encoding(Protocol):
     PING: bytes
     """A ping, as the others are a reply or push."""
 
-    def decode_frame(
-        self, payload: bytes, *, max_command_size: int = ..., max_commands: int = ...
-    ) -> list[tuple[int, Command]]:
-        """Return the commands of a frame with their ids, at least one, in the order in which they are to be handled.
+    def decode_frame(self, payload: bytes, *, max_command_size: int = ..., max_commands: int = ...) -> Frame:
+        """Return the commands of a frame with their ids, which are read as they are asked for.
 
-        The id is 0 of ``Pong`` and maybe of ``Send``, and of no other. Raises ``ProtocolError``, or ``CommandTooBig``
-        for a command of more bytes than ``max_command_size``.
+        The id is 0 of ``Pong`` and maybe of ``Send``, and of no other.
         """
 
     def encode_reply(self, id: int, result: Result) -> bytes:

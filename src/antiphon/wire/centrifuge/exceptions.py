@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from antiphon.exceptions import ClientError
-from antiphon.wire.centrifuge.commands import Command
 
 __all__ = ["CommandTooBig", "Malformed", "ProtocolError"]
 
@@ -22,21 +21,16 @@ class Malformed(Exception):
 class ProtocolError(ClientError):
     """A frame that is not one of the protocol; ``reason`` says which of its commands, and what is wrong with it.
 
-    ``before`` holds the commands in front of the fault, with their ids. Nothing behind it was looked at.
+    Nothing behind the fault was looked at.
     """
 
-    def __init__(self, reason: str, before: list[tuple[int, Command]], code: str = "bad_frame") -> None:
+    def __init__(self, reason: str, code: str = "bad_frame") -> None:
         super().__init__(code, reason)
-        self.before = before
 
 
 class CommandTooBig(ProtocolError):
-    """A command over the limit: ``id`` is its number, 0 where it has none or can't be read.
+    """A command over the limit: ``id`` is its number, 0 where it has none or can't be read."""
 
-    ``rest`` is what stands behind it in the frame, a frame of its own; empty where it was the last.
-    """
-
-    def __init__(self, reason: str, before: list[tuple[int, Command]], id: int, rest: bytes) -> None:
-        super().__init__(reason, before, "command_too_big")
+    def __init__(self, reason: str, id: int) -> None:
+        super().__init__(reason, "command_too_big")
         self.id = id
-        self.rest = rest

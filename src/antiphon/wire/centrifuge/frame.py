@@ -1,4 +1,8 @@
-"""One frame of a client: how its commands are told apart, counted, measured and numbered, in either encoding."""
+"""One frame of a client: how its commands are told apart, counted, measured and numbered, in either encoding.
+
+A frame is read one command at a time, as somebody asks for them: a mebibyte holds a hundred thousand commands, and
+whoever takes them decides after each whether the next is still wanted, and who else has a turn first.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,14 @@ from typing import NamedTuple
 from antiphon.wire.centrifuge.commands import Command, Pong, Send
 from antiphon.wire.centrifuge.exceptions import CommandTooBig, Malformed, ProtocolError
 
-__all__ = ["MAX_COMMANDS", "MAX_COMMAND_SIZE", "Reader", "number", "read_frame"]
+__all__ = ["MAX_COMMANDS", "MAX_COMMAND_SIZE", "MAX_FIELDS", "Frame", "Reader", "number"]
 
 #: Bytes of one command. A frame may be longer: after a lost connection, an SDK subscribes to all channels in one.
 MAX_COMMAND_SIZE = 64 * 1024
 #: Commands of one frame.
 MAX_COMMANDS = 10_000
+#: Fields of one command, with those of the messages and maps in it, where each costs more than its bytes.
+MAX_FIELDS = 10_000
 
 
 class Reader(NamedTuple):
@@ -27,33 +33,65 @@ class Reader(NamedTuple):
     """Reads the id alone."""
 
 
-def read_frame(reader: Reader, payload: bytes, max_command_size: int, max_commands: int) -> list[tuple[int, Command]]:
-    """Return the commands of a frame, at least one, in their order; raise ``ProtocolError`` or ``CommandTooBig``."""
-    if not payload:
-        raise ProtocolError("the frame is empty", [])
-    locate, read_command, _ = reader
-    read: list[tuple[int, Command]] = []
-    position, end = 0, len(payload)
-    try:
-        while position < end:
-            start, stop, position = locate(payload, position, end)
-            if len(read) == max_commands:
-                raise ProtocolError(f"the frame has more than {max_commands} commands", read)
-            if stop - start > max_command_size:
-                raise _too_big(reader, payload[start:stop], max_command_size, read, payload[position:])
-            read.append(read_command(payload[start:stop]))
-    except Malformed as fault:
-        raise ProtocolError(f"command {len(read) + 1} of the frame: {fault}", read) from None
-    return read
+class Frame:
+    """The commands of a frame with their ids, at least one, in their order: an iterator.
 
+    ``next`` raises ``ProtocolError`` for what can't be read, and that is the end; but behind a ``CommandTooBig`` it
+    returns the command that comes next.
+    """
 
-def _too_big(reader: Reader, command: bytes, limit: int, read: list[tuple[int, Command]], rest: bytes) -> CommandTooBig:
-    try:
-        id = reader.id(command)
-    except Malformed:
-        id = 0
-    reason = f"command {len(read) + 1} of the frame has {len(command)} bytes; at most {limit} are read"
-    return CommandTooBig(reason, read, id, rest)
+    __slots__ = ("_max_command_size", "_max_commands", "_payload", "_position", "_reader", "size", "taken")
+
+    def __init__(self, reader: Reader, payload: bytes, max_command_size: int, max_commands: int) -> None:
+        self.taken = 0
+        """How many commands were asked for and were there, also those that could not be read."""
+        self.size = 0
+        """Bytes of the last of them."""
+        self._reader = reader
+        self._payload = payload
+        self._position = 0
+        self._max_command_size = max_command_size
+        self._max_commands = max_commands
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing more comes."""
+        return self._position >= len(self._payload)
+
+    def __iter__(self) -> Frame:
+        return self
+
+    def __next__(self) -> tuple[int, Command]:
+        """Read the next command."""
+        payload = self._payload
+        if self._position >= len(payload):
+            if not payload:
+                raise ProtocolError("the frame is empty")
+            raise StopIteration
+        if self.taken == self._max_commands:
+            raise self._ended(f"the frame has more than {self._max_commands} commands")
+        self.taken += 1
+        try:
+            start, stop, self._position = self._reader.locate(payload, self._position, len(payload))
+            self.size = stop - start
+            command = payload[start:stop]
+            if self.size <= self._max_command_size:
+                return self._reader.command(command)
+        except Malformed as fault:
+            raise self._ended(f"command {self.taken} of the frame: {fault}") from None
+        raise self._too_big(command)
+
+    def _ended(self, reason: str) -> ProtocolError:
+        self._position = len(self._payload)
+        return ProtocolError(reason)
+
+    def _too_big(self, command: bytes) -> CommandTooBig:
+        try:
+            id = self._reader.id(command)
+        except Malformed:
+            id = 0
+        reason = f"command {self.taken} of the frame has {self.size} bytes; at most {self._max_command_size} are read"
+        return CommandTooBig(reason, id)
 
 
 def number(id: int, command: Command | None) -> tuple[int, Command]:

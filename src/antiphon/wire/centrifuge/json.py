@@ -18,9 +18,9 @@ from msgspec.structs import astuple
 
 from antiphon.scalars import as_scalar
 from antiphon.wire.centrifuge.codes import Error
-from antiphon.wire.centrifuge.commands import Command
+from antiphon.wire.centrifuge.commands import Command, Recovery
 from antiphon.wire.centrifuge.exceptions import Malformed
-from antiphon.wire.centrifuge.frame import MAX_COMMAND_SIZE, MAX_COMMANDS, Reader, number, read_frame
+from antiphon.wire.centrifuge.frame import MAX_COMMAND_SIZE, MAX_COMMANDS, MAX_FIELDS, Frame, Reader, number
 from antiphon.wire.centrifuge.pushes import Push
 from antiphon.wire.centrifuge.replies import Result
 from antiphon.wire.centrifuge.schema import COMMANDS, ID, PUSHES, RECEIVED, RESULTS, SENT, Field, Kind
@@ -46,9 +46,9 @@ PING = b"{}"
 
 def decode_frame(
     payload: bytes, *, max_command_size: int = MAX_COMMAND_SIZE, max_commands: int = MAX_COMMANDS
-) -> list[tuple[int, Command]]:
-    """Return the commands of a frame with their ids, at least one; raise ``ProtocolError`` or ``CommandTooBig``."""
-    return read_frame(_READER, payload, max_command_size, max_commands)
+) -> Frame:
+    """Return the commands of a frame with their ids, which are read as they are asked for."""
+    return Frame(_READER, payload, max_command_size, max_commands)
 
 
 def encode_reply(id: int, result: Result) -> bytes:
@@ -145,7 +145,13 @@ def _message_of(value: msgspec.Struct | None) -> Any:
 
 
 def _map_of_messages(value: dict[str, msgspec.Struct]) -> dict[str, Any]:
+    if len(value) * _FIELDS_OF_ENTRY > MAX_FIELDS:  # the one place where what C has read costs much once more
+        raise Malformed(f"it has more than {MAX_FIELDS} fields")
     return {name: _build(each, True) for name, each in value.items()}
+
+
+#: Its name, and those of the only messages that stand in maps.
+_FIELDS_OF_ENTRY = 1 + len(RECEIVED[Recovery])
 
 
 def _there(value: msgspec.Raw) -> bool:

@@ -3,6 +3,7 @@
 Laws:
 - what comes in is commands, or ``ProtocolError``: a length, a number, a text or a wire type that can't be is an error;
   a field that is not in ``schema`` is skipped and not looked into, so that nothing nests deeper than the schema does;
+- a command of more fields than ``frame.MAX_FIELDS`` is an error, however small they are;
 - of a field that comes twice the last counts, and of a message all that its parts say (as Protobuf has it);
 - ``data`` comes and goes as it is, any bytes; what is to reach JSON connections has to be JSON (``data.one_line``);
 - what goes out has no zero values.
@@ -18,7 +19,7 @@ from antiphon.types import Position
 from antiphon.wire.centrifuge.codes import Error
 from antiphon.wire.centrifuge.commands import Command
 from antiphon.wire.centrifuge.exceptions import Malformed
-from antiphon.wire.centrifuge.frame import MAX_COMMAND_SIZE, MAX_COMMANDS, Reader, number, read_frame
+from antiphon.wire.centrifuge.frame import MAX_COMMAND_SIZE, MAX_COMMANDS, MAX_FIELDS, Frame, Reader, number
 from antiphon.wire.centrifuge.pushes import Push
 from antiphon.wire.centrifuge.replies import Result
 from antiphon.wire.centrifuge.schema import (
@@ -57,9 +58,9 @@ PING = b"\x00"
 
 def decode_frame(
     payload: bytes, *, max_command_size: int = MAX_COMMAND_SIZE, max_commands: int = MAX_COMMANDS
-) -> list[tuple[int, Command]]:
-    """Return the commands of a frame with their ids, at least one; raise ``ProtocolError`` or ``CommandTooBig``."""
-    return read_frame(_READER, payload, max_command_size, max_commands)
+) -> Frame:
+    """Return the commands of a frame with their ids, which are read as they are asked for."""
+    return Frame(_READER, payload, max_command_size, max_commands)
 
 
 def encode_reply(id: int, result: Result) -> bytes:
@@ -96,7 +97,7 @@ def _locate(payload: bytes, position: int, end: int) -> tuple[int, int, int]:
 
 def _command(payload: bytes) -> tuple[int, Command]:
     values: dict[str, Any] = {}
-    _read(_ENVELOPE, payload, 0, len(payload), values)
+    _read(_ENVELOPE, _Source(payload), 0, len(payload), values)
     for name, of in _CONTENTS:
         if name in values:
             return number(values.get(ID.name, 0), _build(of, values[name]))
@@ -105,15 +106,25 @@ def _command(payload: bytes) -> tuple[int, Command]:
 
 def _id(payload: bytes) -> int:
     values: dict[str, Any] = {}
-    _read(_ID_ONLY, payload, 0, len(payload), values)
+    _read(_ID_ONLY, _Source(payload), 0, len(payload), values)
     found: int = values.get(ID.name, 0)
     return found
+
+
+class _Source:
+    """The bytes of a command, and how many fields may still be read of them."""
+
+    __slots__ = ("fields_left", "payload")
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+        self.fields_left = MAX_FIELDS
 
 
 class _Slot(NamedTuple):
     """Where the value of a field goes: under ``name``, and as what.
 
-    For a number, ``read`` takes it as it stands there; for the others, what is under the name so far, the payload, and
+    For a number, ``read`` takes it as it stands there; for the others, what is under the name so far, the source, and
     where in it the value begins and ends.
     """
 
@@ -125,9 +136,13 @@ class _Slot(NamedTuple):
 _Slots = dict[int, _Slot]
 
 
-def _read(slots: _Slots, payload: bytes, position: int, end: int, values: dict[str, Any]) -> None:
+def _read(slots: _Slots, source: _Source, position: int, end: int, values: dict[str, Any]) -> None:
     """Read a message into ``values``, which holds what earlier parts of it said."""
+    payload = source.payload
     while position < end:
+        source.fields_left -= 1
+        if source.fields_left < 0:
+            raise Malformed(f"it has more than {MAX_FIELDS} fields")
         key, position = varint(payload, position, end)
         slot = slots.get(key)
         if slot is None:
@@ -137,7 +152,7 @@ def _read(slots: _Slots, payload: bytes, position: int, end: int, values: dict[s
             values[slot.name] = slot.read(found)
         else:
             start, position = length(payload, position, end)
-            values[slot.name] = slot.read(values.get(slot.name), payload, start, position)
+            values[slot.name] = slot.read(values.get(slot.name), source, start, position)
 
 
 def _skip(slots: _Slots, key: int, payload: bytes, position: int, end: int) -> int:
@@ -156,15 +171,15 @@ def _signed(bits: int) -> Callable[[int], int]:
     return lambda found: ((found & mask) ^ sign) - sign
 
 
-def _text(_: object, payload: bytes, start: int, stop: int) -> str:
+def _text(_: object, source: _Source, start: int, stop: int) -> str:
     try:
-        return payload[start:stop].decode()
+        return source.payload[start:stop].decode()
     except UnicodeDecodeError:
         raise Malformed("a text is not UTF-8") from None
 
 
-def _data(_: object, payload: bytes, start: int, stop: int) -> bytes:
-    return payload[start:stop]
+def _data(_: object, source: _Source, start: int, stop: int) -> bytes:
+    return source.payload[start:stop]
 
 
 def _there(*_: object) -> bool:
@@ -172,9 +187,9 @@ def _there(*_: object) -> bool:
 
 
 def _into(slots: _Slots) -> Callable[..., dict[str, Any]]:
-    def read(so_far: dict[str, Any] | None, payload: bytes, start: int, stop: int) -> dict[str, Any]:
+    def read(so_far: dict[str, Any] | None, source: _Source, start: int, stop: int) -> dict[str, Any]:
         values = {} if so_far is None else so_far
-        _read(slots, payload, start, stop, values)
+        _read(slots, source, start, stop, values)
         return values
 
     return read
@@ -183,10 +198,10 @@ def _into(slots: _Slots) -> Callable[..., dict[str, Any]]:
 def _entries(slots: _Slots, zero: Callable[[], Any]) -> Callable[..., dict[str, Any]]:
     """Return what reads an entry of a map: a message of a key and a value."""
 
-    def read(so_far: dict[str, Any] | None, payload: bytes, start: int, stop: int) -> dict[str, Any]:
+    def read(so_far: dict[str, Any] | None, source: _Source, start: int, stop: int) -> dict[str, Any]:
         entries = {} if so_far is None else so_far
         entry: dict[str, Any] = {}
-        _read(slots, payload, start, stop, entry)
+        _read(slots, source, start, stop, entry)
         entries[entry.get("key", "")] = entry["value"] if "value" in entry else zero()
         return entries
 
