@@ -24,4 +24,4 @@ env: ## Make the environment in .venv (run, test, check and bench do it by thems
 	@scripts/env dev
 
 clean: ## Remove the environment and everything built
-	rm -rf .venv benchmarks/.build tests/autobahn/.build tests/integration/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv benchmarks/.build tests/autobahn/.build tests/integration/node/node_modules js/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -59,7 +59,7 @@ async def test_publish_passes_the_key_on(monkeypatch: pytest.MonkeyPatch) -> Non
             keys.append(key)
             return await super().publish(group, data, key)
 
-    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    monkeypatch.setattr(app, "open_engine", lambda url, counters: Engine())
     await antiphon.publish("room", 1)
     await antiphon.publish("room", 1, key="ada")
     assert keys == ["", "ada"]
@@ -74,7 +74,7 @@ async def test_publish_passes_on_what_goes_with_a_publication(monkeypatch: pytes
             seen.append(publishing)
             return await super().publish(group, data, key, publishing)
 
-    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    monkeypatch.setattr(app, "open_engine", lambda url, counters: Engine())
     info = ClientInfo("7", "c")
     first = await antiphon.publish("room", 1, idempotency_key="k", tags={"a": "b"}, info=info)
     again = await antiphon.publish("room", 2, idempotency_key="k")
@@ -113,7 +113,7 @@ async def test_the_position_check_is_made_so_often_as_the_configuration_says(mon
             looks.append(asyncio.get_running_loop().time())
             return await super().history(group, retention, **arguments)
 
-    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    monkeypatch.setattr(app, "open_engine", lambda url, counters: Engine())
     for seconds in (40.0, 7.0, 0):
         if seconds != 40:
             antiphon.configure(position_check=seconds, rules={"room": {"history_size": 10}})

@@ -203,7 +203,7 @@ class Shared(MemoryEngine):
 @pytest.fixture
 def shared(server: Server, monkeypatch: pytest.MonkeyPatch) -> type[Shared]:
     """An engine that is shared, and rules that the servers have, too."""
-    monkeypatch.setattr("antiphon.app.open_engine", lambda url: Shared())
+    monkeypatch.setattr("antiphon.app.open_engine", lambda url, counters: Shared())
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     monkeypatch.setenv("ANTIPHON_ENGINE", "shared://host")
     monkeypatch.setenv("ANTIPHON_RULES", '{"room:*": {"history_size": 10, "presence": "kept"}}')

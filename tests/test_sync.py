@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 import antiphon
 from antiphon import app, sync
@@ -93,7 +94,7 @@ def test_publish_passes_the_key_on(monkeypatch: pytest.MonkeyPatch) -> None:
             keys.append(key)
             return await super().publish(group, data, key)
 
-    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    monkeypatch.setattr(app, "open_engine", lambda url, counters: Engine())
     sync.publish("room", 1)
     sync.publish("room", 1, key="ada")
     assert keys == ["", "ada"]
@@ -107,7 +108,7 @@ def test_publish_passes_on_what_goes_with_a_publication(monkeypatch: pytest.Monk
             seen.append(publishing)
             return await super().publish(group, data, key, publishing)
 
-    monkeypatch.setattr(app, "open_engine", lambda url: Engine())
+    monkeypatch.setattr(app, "open_engine", lambda url, counters: Engine())
     info = ClientInfo("7", "c")
     sync.publish("room", 1, idempotency_key="k", tags={"a": "b"}, info=info)
     sync.publish("room", 1)
@@ -196,3 +197,16 @@ def test_without_a_loop_an_order_reaches_nobody_and_is_checked_all_the_same() ->
         sync.subscribe("", "ann")
     with pytest.raises(UsageError, match="it is not noted"):
         sync.presence("room")
+
+
+@pytest.mark.filterwarnings("error")
+async def test_in_a_synchronous_view_the_servers_loop_is_home_before_anybody_has_connected() -> None:
+    antiphon.configure(rules={"room": {"history_size": 10}})
+    first = await sync_to_async(sync.publish)("room", 1)
+    client = await ASGIClient(Member.as_asgi()).opened()
+    second = await sync_to_async(sync.publish)("room", 2)
+    assert second == (first.epoch, 2), "the same stream"
+    await settled()
+    assert client.texts == ["2"]
+    await client.leave()
+    await app.current_app().stop()

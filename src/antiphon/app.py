@@ -149,7 +149,7 @@ class App:
                 )
             self._hub = None
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_retire(before), before.loop))
-        engine = open_engine(self.config.engine)
+        engine = open_engine(self.config.engine, self.counters)
         hub = Hub(
             engine,
             self.counters,

@@ -15,6 +15,7 @@ one is started in a thread (``antiphon.home``), and stays for the calls to come.
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import _get_running_loop
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
@@ -117,10 +118,18 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
         work.close()
         raise UsageError("antiphon.sync was called from async code: await the coroutine of the same name in antiphon")
     hub = current_app().running_hub
-    if hub is None:
+    loop = hub.loop if hub is not None else _loop_above()
+    if loop is None:
         current_app().warn_if_alone("antiphon.sync")
         return HOME.run(work)
-    return asyncio.run_coroutine_threadsafe(work, hub.loop).result()
+    return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+
+def _loop_above() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that waits for this thread, where asgiref started it: a server runs a synchronous view."""
+    asgiref = sys.modules.get("asgiref.sync")
+    loop = getattr(asgiref.SyncToAsync.threadlocal, "main_event_loop", None) if asgiref is not None else None
+    return loop if loop is not None and loop.is_running() else None
 
 
 async def _leave_home() -> None:

@@ -224,7 +224,7 @@ class Hanging(Engine):
 def engine(monkeypatch: pytest.MonkeyPatch, kind: type[Engine]) -> None:
     """Let antiphon use an engine that other processes share."""
     kind.orders, kind.stopped = [], 0
-    monkeypatch.setattr(app, "open_engine", lambda url: kind())
+    monkeypatch.setattr(app, "open_engine", lambda url, counters: kind())
     antiphon.configure(engine="shared://")
 
 

@@ -15,9 +15,14 @@ from typing import Any
 import pytest
 from uvicorn.config import Config
 
+from antiphon import app
+from antiphon.engines.base import EngineEvents
+from antiphon.engines.memory import MemoryEngine
+from antiphon.exceptions import ConfigurationError
 from antiphon.server import process
 from antiphon.server.drain import is_stopping
 from antiphon.server.process import LEAVING, Server, end_at_once, hold_interrupts
+from antiphon.types import Receive, Scope, Send
 
 from ..fakes import on_jumping_loop, settled
 
@@ -381,3 +386,76 @@ def test_a_process_that_does_not_end_is_ended() -> None:
     assert done.stdout == "written"
     assert done.stderr.startswith("left behind (threads: ")
     assert "sleeper" in done.stderr
+
+
+# The engine
+
+
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("nobody comes")
+
+
+class Engine(MemoryEngine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    async def start(self, events: EngineEvents, process: str = "") -> None:
+        self.told.append("start")
+        await super().start(events, process)
+
+    async def stop(self) -> None:
+        self.told.append("stop")
+        await super().stop()
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    engine = Engine()
+    monkeypatch.setattr(app, "_app", None)
+    monkeypatch.setattr(app, "open_engine", lambda url, counters: engine)
+    return engine
+
+
+def test_the_engine_starts_before_anybody_connects_and_stops_with_the_server(engine: Engine) -> None:
+    server = Server(Config(nothing, lifespan="off", port=0, log_config=None))
+
+    async def main() -> None:
+        await server.startup()
+        assert (engine.told, server.started) == (["start"], True)
+        await server.shutdown()
+
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    asyncio.run(main())
+    assert engine.told == ["start", "stop"]
+
+
+def test_an_engine_that_can_not_start_is_why_the_server_does_not(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def start(events: EngineEvents, process: str = "") -> None:
+        raise ConfigurationError("the file is broken")
+
+    monkeypatch.setattr(engine, "start", start)
+    server = Server(Config(nothing, lifespan="off", port=0, log_config=None))
+    server.run()
+    assert not server.started
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["the file is broken"]
+
+
+def test_an_engine_that_fails_to_stop_does_not_keep_the_server(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def stop() -> None:
+        raise ConnectionError("it is away")
+
+    server = make()
+
+    async def main() -> None:
+        await app.current_app().start()
+        monkeypatch.setattr(engine, "stop", stop)
+        await server.shutdown()
+
+    asyncio.run(main())
+    assert "could not be stopped in good order: it is away" in caplog.text

@@ -32,6 +32,7 @@ from uvicorn.config import Config
 from uvicorn.server import HANDLED_SIGNALS
 
 from antiphon.app import current_app
+from antiphon.exceptions import ConfigurationError
 from antiphon.server.drain import drain_of
 
 __all__ = ["Server", "end_at_once", "hold_interrupts"]
@@ -66,7 +67,13 @@ class Server(uvicorn.Server):
     # The start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; a client that says nothing has ``handshake_timeout`` for TLS as well."""
+        """Start the engine and listen; a client that says nothing has ``handshake_timeout`` for TLS as well."""
+        try:
+            await current_app().start()
+        except ConfigurationError as error:
+            logger.error("%s", error)
+            self.should_exit = True
+            return
         await super().startup(sockets)
         if self.started and self.config.ssl is not None and self.config.uds is None:
             before, self.servers = self.servers, []
@@ -147,8 +154,19 @@ class Server(uvicorn.Server):
         if self._watch is not None:
             self._watch.cancel()
         await self.lifespan.shutdown()
+        await self._stop_engine(deadline)
         if self._was_signalled:
             _end_in(max(deadline - asyncio.get_running_loop().time(), LEAVING), 0, "stopped, and left what did not end")
+
+    async def _stop_engine(self, deadline: float) -> None:
+        """Let the engine write what it has, and take leave of other processes."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(max(deadline, loop.time() + LEAVING)):
+                if current_app().hub is not None:
+                    await current_app().stop()
+        except Exception as error:
+            logger.error("the engine could not be stopped in good order: %s", str(error) or type(error).__name__)
 
     def _stop_listening(self, sockets: list[socket.socket] | None) -> None:
         for server in self.servers:
