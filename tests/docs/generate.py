@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from antiphon import cli, codes, config, counters, exceptions, rules
+from antiphon.engines.redis.options import Options as RedisOptions
 from antiphon.engines.sqlite.options import Options as SqliteOptions
 from antiphon.wire.centrifuge import codes as wire
 
@@ -53,7 +54,16 @@ def options() -> str:
 
 def sqlite_options() -> str:
     """Return the table of ``antiphon.engines.sqlite.options``."""
-    fields = [field for field in dataclasses.fields(SqliteOptions) if "meaning" in field.metadata]
+    return _engine_options(SqliteOptions)
+
+
+def redis_options() -> str:
+    """Return the table of ``antiphon.engines.redis.options``."""
+    return _engine_options(RedisOptions)
+
+
+def _engine_options(options: type[SqliteOptions] | type[RedisOptions]) -> str:
+    fields = [field for field in dataclasses.fields(options) if "meaning" in field.metadata]
     rows = [(f"`{field.name}`", _number(field.default, "seconds"), str(field.metadata["meaning"])) for field in fields]
     return _table(("option", "default", "meaning"), rows)
 
@@ -150,6 +160,7 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
 PARTS: list[tuple[str, str, Callable[[], str]]] = [
     ("docs/reference/configuration.md", "options", options),
     ("docs/topics/engines.md", "sqlite options", sqlite_options),
+    ("docs/deploy/redis.md", "redis options", redis_options),
     ("docs/topics/groups.md", "rules", rule_settings),
     ("docs/reference/close-codes.md", "close codes", close_codes),
     ("docs/reference/wire.md", "wire errors", wire_errors),

@@ -21,6 +21,7 @@ from antiphon.roster import Roster
 from antiphon.types import ClientInfo, Event, Page, Position, Publication, Publishing, Retention
 
 from .. import fakes
+from . import sqlite
 
 __all__ = ["KINDS", "Heard", "Kind", "Process", "World", "on_every_engine"]
 
@@ -376,4 +377,16 @@ def _remote(folder: Callable[[], Path]) -> Opener:
 KINDS = [
     Kind("memory", lambda folder: MemoryEngine, shared=False, lasting=False),
     Kind("afar", _remote, shared=True, lasting=False, lease=AFAR_LEASE, kill=_die),
+    Kind(
+        "sqlite",
+        sqlite.File,
+        shared=True,
+        lasting=True,
+        lease=sqlite.LEASE,
+        kill=sqlite.kill,
+        run=sqlite.run,
+        settled=sqlite.File.settled,
+        pass_time=sqlite.File.pass_time,
+        until=sqlite.until,
+    ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from antiphon.counters import Counters
 from antiphon.engines.base import Engine, EngineEvents
 from antiphon.engines.memory import MemoryEngine
 from antiphon.exceptions import ConfigurationError
@@ -12,19 +13,32 @@ from antiphon.exceptions import ConfigurationError
 __all__ = ["Engine", "EngineEvents", "open_engine"]
 
 
-def _memory(url: str) -> Engine:
+def _memory(url: str, counters: Counters) -> Engine:
     if url.rstrip("/") != "memory:":
         raise ConfigurationError(f"engine {url!r}: the memory engine takes no address; write memory://")
     return MemoryEngine()
 
 
-_ENGINES: dict[str, Callable[[str], Engine]] = {"memory": _memory}
+def _sqlite(url: str, counters: Counters) -> Engine:
+    from antiphon.engines.sqlite.engine import SqliteEngine  # sqlite3 is loaded where it is needed
+    from antiphon.engines.sqlite.options import parse
+
+    return SqliteEngine(parse(url), counters)
 
 
-def open_engine(url: str) -> Engine:
-    """Return the engine that ``url`` names, not started yet; raise ``ConfigurationError`` for an unknown one."""
+_ENGINES: dict[str, Callable[[str, Counters], Engine]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+}
+
+
+def open_engine(url: str, counters: Counters | None = None) -> Engine:
+    """Return the engine that ``url`` names, not started yet; it counts in ``counters``.
+
+    Raises ``ConfigurationError`` for an unknown one.
+    """
     scheme = urlsplit(url).scheme
     if scheme not in _ENGINES:
         known = ", ".join(f"{name}://" for name in _ENGINES)
         raise ConfigurationError(f"engine {url!r} is not one of antiphon's: {known}")
-    return _ENGINES[scheme](url)
+    return _ENGINES[scheme](url, counters if counters is not None else Counters())
