@@ -28,6 +28,8 @@ RETENTION = Retention(size=1_000_000, lifetime=86_400, position_lifetime=86_400,
 PUBLISHING = Publishing(RETENTION)
 DATA = b'{"text":"%s"}' % (b"x" * 89)
 OUTSTANDING = 64
+#: How many a group gets at a time, where a file is filled.
+BURST = 16
 
 
 class Deaf:
@@ -124,13 +126,14 @@ async def fill(path: Path, publications: int, groups: int) -> None:
     async with engine(path, "normal") as running:
 
         async def publish_some(count: int) -> None:
-            for _ in range(count):
-                await running.publish(f"group {chance.randrange(groups)}", DATA, "", PUBLISHING)
+            for _ in range(0, count, BURST):
+                group = f"group {chance.randrange(groups)}"
+                await asyncio.gather(*(running.publish(group, DATA, "", PUBLISHING) for _ in range(BURST)))
 
         for level in (publications // 100, publications // 10, publications // 2, publications):
             began = time.perf_counter()
             count = level - published
-            await asyncio.gather(*(publish_some(count // 256) for _ in range(256)))
+            await asyncio.gather(*(publish_some(count // OUTSTANDING) for _ in range(OUTSTANDING)))
             published = level
             per_second = count / (time.perf_counter() - began)
             publish, recover = [], []

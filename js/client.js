@@ -78,7 +78,10 @@ export class Client extends Stateful {
   }
 
   publish(group, data, { key, keep = true } = {}) {
-    return keep ? this.outbox._add(group, data, key) : this.#ask("publish", { channel: group, data });
+    if (!keep) return this.#ask("publish", { channel: group, data });
+    const answered = this.outbox._add(group, data, key);
+    if (this._options.onOutbox) answered.catch(() => {}); // which hears of a refusal: nobody else has to
+    return answered;
   }
 
   async rpc(method, data) {
@@ -178,12 +181,13 @@ export class Client extends Stateful {
     this.#wantsPong = pong;
     this.#patience = ping ? ping * 1000 + this._options.timeout : Infinity;
     this._renewAfter(result);
+    const waiting = [...this.subscriptions.values()]; // what the page adds when it hears of it, starts by itself
     this._become("connected");
     for (const each of [...this.subscriptions.values()]) {
       if (each._isServers && !subs[each.group]) each._finish(2000, "the server has not put the client into it again");
     }
     for (const [group, each] of Object.entries(subs)) if (socket === this.#socket) this.#server(group)._begin(each);
-    for (const each of this.subscriptions.values()) each._start();
+    for (const each of waiting) each._start();
     for (const call of this.#calls.values()) if (!call.isSent) this.#write(call);
     this.outbox._flush();
   }

@@ -34,7 +34,6 @@ export class Outbox {
     const entry = { group, data, key };
     entry.id = await (await this.#store()).add(entry);
     const answered = new Promise((...waiter) => this.#promises.set(entry.id, waiter));
-    if (this.#client._options.onOutbox) answered.catch(() => {}); // which hears of a refusal: nobody else has to
     this.#say({ ...entry, state: "stored" });
     return answered;
   }

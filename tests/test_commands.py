@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from antiphon import AsyncWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer, rpc
 from antiphon.commands import BYTES_PER_TURN, COMMANDS_PER_TURN, Commands
 from antiphon.consumer import Consumer
-from antiphon.exceptions import ClientError, NotEncodable, StopConsumer
+from antiphon.exceptions import ClientError, EngineUnavailable, LimitExceeded, NotEncodable, StopConsumer
 from antiphon.lifecycle import State
 from antiphon.types import PublishRequest, SubscribeRequest
 from antiphon.wire.centrifuge import codes as wire
@@ -19,7 +21,8 @@ from antiphon.wire.centrifuge import commands
 from antiphon.wire.centrifuge.encoding import JSON, PROTOBUF, Encoding
 
 from .centrifugal import Echo, GatedEngine, Sdk, Service
-from .fakes import SlowEngine, run, settled, until
+from .fakes import SlowEngine, on_jumping_loop, run, settled, until
+from .wire.centrifuge import reference
 
 DENIED = (wire.ERROR_PERMISSION_DENIED, "permission denied")
 NOT_AVAILABLE = (wire.ERROR_NOT_AVAILABLE, "not available")
@@ -970,6 +973,90 @@ def test_what_is_not_offered_is_refused(encoding: Encoding) -> None:
 # Frames
 
 
+class Failing(Echo):
+    """Fails in the way that the message names."""
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        self.received.append(content)
+        ways = {
+            "client": ClientError("odd", "odd"),
+            "limit": LimitExceeded("too many"),
+            "stop": StopConsumer(),
+            "wrong": LookupError("wrong"),
+            "cancelled": asyncio.CancelledError(),
+        }
+        await asyncio.sleep(0)
+        if content in ways:
+            raise ways[content]
+
+
+def lone_send(encoding: Encoding, data: bytes) -> bytes:
+    """Return a frame that is one ``send``, as an SDK writes it."""
+    if encoding is JSON:
+        return b'{"send":{"data":%b}}' % data
+    return reference.delimited([reference.command_of(0, commands.Send(data))])
+
+
+async def what_becomes_of(
+    encoding: Encoding, messages: list[bytes], caplog: pytest.LogCaptureFixture
+) -> tuple[Any, ...]:
+    """Return all that can be seen of messages that come one by one, each in a frame of its own."""
+    caplog.clear()
+    service = await Service.start()
+    sdk = await Sdk(service, Failing(), encoding=encoding).connected()
+    for message in messages:
+        sdk.raw(lone_send(encoding, message))
+    await settled(200)
+    is_open = sdk.connection.state is State.OPEN
+    if is_open:
+        assert await sdk.ask("ping") == NOT_AVAILABLE
+    seen = sdk.consumer.received, asdict(service.hub.counters), is_open, sdk.closed, len(sdk.replies)
+    logged = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    await service.stop()
+    return *seen, logged
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [b'"client"', b"1"],
+        [b'"limit"', b"1"],
+        [b'"wrong"', b"1"],
+        [b'"cancelled"', b"1"],
+        [b"1", b'"stop"', b"2"],
+        [b"1", b"2"] * 200,
+        ['"ÄÖÜ 🎶"'.encode()],
+        [b"[" * 100 + b"]" * 100, b"1"],
+        [b"\xff", b"1"],
+    ],
+    ids=lambda messages: messages[0][:20].decode("latin-1"),
+)
+def test_a_message_alone_in_its_frame_is_treated_as_one_among_others(
+    messages: list[bytes], encoding: Encoding, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        short = await what_becomes_of(encoding, messages, caplog)
+        monkeypatch.setattr(encoding, "sent", lambda payload: None)
+        assert await what_becomes_of(encoding, messages, caplog) == short
+
+    run(main())
+
+
+def test_a_message_alone_in_its_frame_is_not_read_as_a_frame(
+    encoding: Encoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        service = await Service.start()
+        sdk = await Sdk(service, encoding=encoding).connected()
+        monkeypatch.setattr(encoding, "decode_frame", None)
+        sdk.raw(lone_send(encoding, b"1"))
+        await until(lambda: sdk.consumer.received == [1])
+        monkeypatch.undo()
+        await service.stop()
+
+    run(main())
+
+
 def test_a_frame_of_ten_thousand_commands_is_handled_in_order(encoding: Encoding) -> None:
     async def main() -> None:
         service = await Service.start()
@@ -1240,3 +1327,34 @@ async def test_a_synchronous_hook_that_is_async_is_told(caplog: pytest.LogCaptur
 
     await _synchronously(Mixed(), test)
     assert "is async" in caplog.text
+
+
+async def _away(*arguments: Any, **options: Any) -> Any:
+    raise EngineUnavailable("it is away")
+
+
+@on_jumping_loop
+async def test_a_command_that_the_engine_can_not_do_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = await Service.start()
+    sdk = await Sdk(service).connected()
+    monkeypatch.setattr(service.hub.engine, "publish", _away)
+    monkeypatch.setattr(service.hub.engine, "subscribe", _away)
+    internal = wire.ERRORS[wire.ERROR_INTERNAL]
+    assert await sdk.ask("publish", channel="open", data=1) == (internal.code, internal.message)
+    assert await sdk.ask("subscribe", channel="kept") == (internal.code, internal.message)
+    assert (service.hub.counters.turns_unavailable, service.hub.counters.handler_errors) == (2, 0)
+    assert sdk.closed is None
+    await service.stop()
+
+
+@on_jumping_loop
+async def test_where_a_group_keeps_nothing_a_loss_of_continuity_makes_its_clients_subscribe_anew() -> None:
+    service = await Service.start()
+    sdk = await Sdk(service).connected()
+    await sdk.subscribed("open")
+    service.hub.on_continuity_lost()
+    await until(lambda: sdk.pushes)
+    (push,) = sdk.pushes
+    assert (push["channel"], push["unsubscribe"]["code"]) == ("open", wire.UNSUBSCRIBE_INSUFFICIENT_STATE)
+    assert "was_recovering" not in await sdk.subscribed("open")
+    await service.stop()

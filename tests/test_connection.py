@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 
 from antiphon import codes
 from antiphon.config import Config
+from antiphon.engines.memory import MemoryEngine
 from antiphon.events import make_event
 from antiphon.exceptions import (
     AcceptConnection,
     ClientError,
     DenyConnection,
+    EngineUnavailable,
     InvalidCloseCode,
     NotAccepted,
     StopConsumer,
@@ -23,6 +26,7 @@ from antiphon.exceptions import (
 from antiphon.formats import MESSAGES
 from antiphon.hub import Hub
 from antiphon.lifecycle import State
+from antiphon.types import Position, Publishing, Retention
 
 from .fakes import (
     Client,
@@ -1232,3 +1236,52 @@ async def test_a_connection_that_ends_while_it_joins_in_connect_is_no_member() -
     await client.task
     assert not hub.groups
     assert client.consumer.disconnects == [1006]
+
+
+# The engine is away
+
+
+class Away(MemoryEngine):
+    async def publish(self, group: str, data: bytes, key: str = "", publishing: Publishing | None = None) -> Position:
+        raise EngineUnavailable("it is away")
+
+    async def subscribe(self, group: str, retention: Retention | None = None) -> None:
+        raise EngineUnavailable("it is away")
+
+
+@on_jumping_loop
+async def test_an_engine_that_is_away_costs_a_message_and_not_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    class Speaker(FakeConsumer):
+        async def on_text(self, payload: bytes) -> None:
+            if payload == b"publish":
+                await hub.engine.publish("room", b"1")
+            self.send("heard")
+
+    hub = await start_hub(Away())
+    client = await Client(hub, Speaker()).opened()
+    client.receive("publish")
+    client.receive("listen")
+    await settled()
+    error, heard = client.messages
+    assert json.loads(error) == {
+        "type": "error",
+        "code": "unavailable",
+        "reason": "the server can't do this at the moment; try again later",
+    }
+    assert heard == "heard"
+    assert (hub.counters.turns_unavailable, hub.counters.handler_errors) == (1, 0)
+    assert [record.message.rpartition(": ")[2] for record in caplog.records] == ["it is away"]
+    await client.leave()
+    await hub.close()
+
+
+@on_jumping_loop
+async def test_who_comes_while_the_engine_is_away_is_to_come_back() -> None:
+    class Joins(FakeConsumer):
+        groups = ("room",)
+
+    hub = await start_hub(Away())
+    client = Client(hub, Joins())
+    await client.task
+    assert client.transport.verbs("refuse") == [("refuse", 503)]
+    await hub.close()

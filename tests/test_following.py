@@ -1917,6 +1917,30 @@ async def test_when_the_engine_may_have_missed_something_every_group_is_checked_
 
 
 @on_jumping_loop
+async def test_who_is_in_a_group_that_keeps_nothing_is_told_that_something_may_be_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hub, engine = await world()
+    client = await plain_member(hub, group="unkept")
+    take = await inbox_in(hub, "jobs", "unkept")
+    await publish(hub, 1, group="unkept")
+    assert take() == [1]
+    engine.holds = True
+    await publish(hub, 2, group="unkept")
+    engine.lose()
+    engine.on_continuity_lost()
+    await settled()
+    engine.holds = False
+    await publish(hub, 3, group="unkept")
+    await settled()
+    assert (got(client), hub.counters.gaps) == ([1, ("gap", 2), 3], 1)
+    with pytest.raises(MessagesLost):
+        at_once(hub.inboxes.take("jobs", 60))
+    assert "'unkept': publications may be lost" in caplog.text
+    await over(hub, client)
+
+
+@on_jumping_loop
 async def test_continuity_may_be_lost_twice_while_it_is_checked() -> None:
     hub, engine = await world()
     client = await plain_member(hub)

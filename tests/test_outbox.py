@@ -68,6 +68,11 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.model.remove(other)
                 self.leave_out(other)
         if not fits_beside_kept:
+            assert entry.source is not None
+            for other in list(self.model):
+                if other.source is not None and other.source.group == entry.source.group:
+                    self.model.remove(other)
+                    self.leave_out(other)
             self.leave_out(entry)
             return True
         for other in list(self.model):
@@ -282,3 +287,17 @@ def test_a_client_is_not_owed_word_of_any_number_of_groups() -> None:
     assert put == [True] * (GROUPS + 2) + [False] * 8
     outbox.clear()
     assert outbox.put(0, 1, Source("group", None))
+
+
+def test_what_finds_no_room_takes_what_is_older_of_its_group_with_it() -> None:
+    outbox: Outbox[str] = Outbox(10_000)
+    source, other = Source("g", None), Source("h", None)
+    outbox.put("kept", 6000)
+    outbox.put("n1", 100, source)
+    outbox.put("m1", 100, other)
+    outbox.put("n2", 5000, source)
+    outbox.put("n3", 100, source)
+    taken: list[object] = []
+    while outbox:
+        taken.append(outbox.take_missed() or outbox.take())
+    assert taken == ["kept", "m1", Missed("g", 2), "n3"]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from antiphon.exceptions import NotEncodable
 from antiphon.formats import FRAMES, MESSAGES, Chunk, Format
@@ -129,6 +130,28 @@ def test_the_key_of_a_publication_is_not_told(encoding: Encoding, inner: Format)
     format = PushFormat(encoding, inner)
     with_key = pushes_in(format, format.publication("room", published(key="ada"), kept=True))
     assert with_key == pushes_in(format, format.publication("room", published(), kept=True))
+
+
+infos = st.none() | st.sampled_from([INFO, ClientInfo("", "")])
+tags = st.none() | st.dictionaries(st.text(max_size=3), st.text(max_size=3), max_size=2)
+publications = st.builds(
+    Publication,
+    *(st.binary(max_size=200), st.just("epoch"), st.integers(1, 3) | st.integers(1, 2**63), st.just(1.0)),
+    info=infos,
+    tags=tags,
+)
+
+
+@inners
+@given(st.lists(st.tuples(st.sampled_from(["a", "b:c"]), publications, st.booleans()), max_size=6))
+def test_every_publication_is_what_the_encoding_makes_of_it(inner: Format, plan: list[Any]) -> None:
+    for encoding in (JSON, PROTOBUF):
+        format = PushFormat(encoding, inner)
+        for group, publication, kept in plan:
+            if encoding is JSON:
+                publication = replace(publication, data=json.dumps(list(publication.data)).encode())
+            whole = encoding.encode_push(group, on_wire(publication, kept=kept))
+            assert format.publication(group, publication, kept=kept) == format.reply(whole)
 
 
 @inners

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from antiphon.exceptions import ConfigurationError, InvalidName
 from antiphon.rules import KEY_LENGTH, TAGS, Rule, Rules, check_key, check_tags, settings
-from antiphon.types import Retention
+from antiphon.types import Publishing, Retention
 
 DROP, LATEST = {"slow": "drop_oldest"}, {"slow": "latest_by_key"}
 
@@ -100,7 +100,7 @@ def test_what_can_not_be_is_refused_with_what_can(mapping: Any, words: str) -> N
 
 
 def test_every_setting_says_what_it_is() -> None:
-    assert [setting.name for setting in settings()] == [field.name for field in dataclasses.fields(Rule)]
+    assert [setting.name for setting in settings()] == [field.name for field in dataclasses.fields(Rule) if field.init]
     for setting in settings():
         assert getattr(Rule(), setting.name) == setting.default == setting.reads(setting.default)
         assert setting.meaning.endswith(".")
@@ -141,6 +141,16 @@ def test_a_rule_says_what_is_kept() -> None:
     values = {"history_size": 5, "history_lifetime": 60, "position_lifetime": 3600, "idempotency_window": 0.5}
     assert Rules({"a:*": values}).find("a:b").retention == Retention(5, 60.0, 3600.0, 0.5)
     assert Rules({"a:*": values}).find("b").retention == Rule().retention
+
+
+def test_what_goes_with_publications_is_made_once() -> None:
+    rule = Rules({"a:*": {"history_size": 5}}).find("a:b")
+    assert rule.publishing == Publishing(rule.retention)
+    assert rule.publishing is rule.publishing
+    assert rule.publishing is not None
+    assert rule.publishing.retention is rule.retention
+    assert Rule().publishing is None
+    assert rule == Rule(history_size=5)
 
 
 @pytest.mark.parametrize(("value", "size"), [(0, 0), (1, 1), (5.0, 5), (10**6, 10**6)])

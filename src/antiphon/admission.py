@@ -14,7 +14,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from antiphon.deadline import Deadline
-from antiphon.exceptions import AcceptConnection, ClientError, DenyConnection, StopConsumer, is_kind
+from antiphon.exceptions import AcceptConnection, ClientError, DenyConnection, EngineError, StopConsumer, is_kind
 from antiphon.hub import Hub
 from antiphon.lifecycle import State
 from antiphon.names import check_group_name
@@ -78,7 +78,7 @@ class Admission:
         else:
             connection.turn_failed(self._connect, error)
             if undecided:
-                await connection.refuse_now(500)
+                await connection.refuse_now(503 if isinstance(error, EngineError) else 500)
 
     def _timed_out(self) -> None:
         """Refuse the connection; the deadline then cancels a ``connect()`` that still runs."""

@@ -4,7 +4,8 @@ Laws:
 - a command is answered once, with its number; ``send`` and a pong are not answered at all;
 - what is not opened to clients, by a hook of the consumer or by the group's rule, is refused with 103 or 108;
 - history and recovery of a group are for those who may subscribe to it;
-- an exception of the application in a command is error 100 for this command, and logged; the connection goes on;
+- an exception of the application in a command is error 100 for this command, and logged, and so is an engine that is
+  away; the connection goes on;
 - a frame is no message but holds some: each command counts for the client's rates, is read when its turn has come, and
   a frame of many lets others have a turn of the loop in between.
 """
@@ -23,6 +24,7 @@ from antiphon.credentials import ttl_of
 from antiphon.events import find_rpc
 from antiphon.exceptions import (
     ClientError,
+    EngineError,
     InvalidName,
     LimitExceeded,
     StopConsumer,
@@ -121,6 +123,7 @@ class Commands:
         "_config",
         "_connection",
         "_consumer",
+        "_encoding",
         "_grants",
         "_hooks",
         "_hub",
@@ -132,6 +135,7 @@ class Commands:
         self, connection: CentrifugeConnection, consumer: Consumer, turns: Turns, hub: Hub, config: Config
     ) -> None:
         self._connection = connection
+        self._encoding = connection.push_format.encoding
         self._consumer = consumer
         self._turns = turns
         self._hooks = consumer.hooks()
@@ -168,9 +172,20 @@ class Commands:
             # It says where the client stands in every group that the server put it into: they may be many.
             return next(self._decode(payload, max_command_size=len(payload)))
 
-    async def frame(self, consumer: Any, payload: bytes) -> None:
+    def frame(self, consumer: Any, payload: bytes) -> Coroutine[Any, Any, None]:
         """Handle the commands of a frame, in their order: a turn of the consumer."""
-        await self.rest(consumer, self._decode(payload))
+        data = self._encoding.sent(payload)
+        return self._message(data) if data is not None else self.rest(consumer, self._decode(payload))
+
+    async def _message(self, data: bytes) -> None:
+        """Handle a frame that is one ``send``: what a message is on the plain wire, and hardly more expensive.
+
+        It was counted when it came, and how many come in a turn of the loop is bounded as on the plain wire.
+        """
+        try:
+            await self._receive(data)
+        except (Exception, asyncio.CancelledError) as error:
+            self._failed(0, commands.Send, error)
 
     async def rest(self, consumer: Any, frame: Frame) -> None:
         """Handle those that nobody has taken yet: a turn of the consumer."""
@@ -202,38 +217,39 @@ class Commands:
             await asyncio.sleep(0)
 
     def _decode(self, payload: bytes, **limits: int) -> Frame:
-        return self._connection.push_format.encoding.decode_frame(payload, **limits)
+        return self._encoding.decode_frame(payload, **limits)
 
     async def _handle(self, number: int, command: commands.Command) -> None:
         try:
             result = await _HANDLERS[type(command)](self, command)
-        except Refused as refused:
-            self._refuse(number, refused.error)
-        except ClientError as problem:
-            self._hub.counters.client_errors += 1
-            self._refuse(number, _as_error(problem))
-        except LimitExceeded as problem:
-            self._refuse(number, codes.Error(codes.ERROR_LIMIT_EXCEEDED, str(problem)))
-        except asyncio.CancelledError as error:
-            if asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                raise
-            self._failed(number, command, error)  # what it waited for was cancelled, not the connection's task
-        except Exception as error:
-            if is_kind(error, StopConsumer):
-                raise
-            self._failed(number, command, error)
+        except (Exception, asyncio.CancelledError) as error:
+            self._failed(number, type(command), error)
         else:
             if result is not None and number:
                 self._reply(number, result)
 
-    def _failed(self, number: int, command: commands.Command, error: BaseException) -> None:
-        self._hub.counters.handler_errors += 1
-        self._connection.log_failure(type(command).__name__.lower(), error)
-        self._refuse(number, codes.ERRORS[codes.ERROR_INTERNAL])
+    def _failed(self, number: int, kind: type, error: BaseException) -> None:
+        """Answer a command of this kind with what was wrong; raise what is no fault of the command but its end."""
+        if isinstance(error, Refused):
+            self._refuse(number, error.error)
+        elif isinstance(error, ClientError):
+            self._hub.counters.client_errors += 1
+            self._refuse(number, _as_error(error))
+        elif isinstance(error, LimitExceeded):
+            self._refuse(number, codes.Error(codes.ERROR_LIMIT_EXCEEDED, str(error)))
+        elif isinstance(error, EngineError):
+            self._connection.engine_failed(kind.__name__.lower(), error)
+            self._refuse(number, codes.ERRORS[codes.ERROR_INTERNAL])
+        elif is_kind(error, StopConsumer) or _is_end_of_task(error):
+            raise error
+        else:
+            self._hub.counters.handler_errors += 1
+            self._connection.log_failure(kind.__name__.lower(), error)
+            self._refuse(number, codes.ERRORS[codes.ERROR_INTERNAL])
 
     def _reply(self, number: int, result: replies.Result) -> None:
         connection = self._connection
-        encoded = connection.push_format.encoding.encode_reply(number, result)
+        encoded = self._encoding.encode_reply(number, result)
         if isinstance(result, replies.SubscribeResult):  # who is a member now gets those publications, too
             connection.reply_first(encoded)
         else:
@@ -241,7 +257,7 @@ class Commands:
 
     def _refuse(self, number: int, error: codes.Error) -> None:
         if number:
-            self._connection.reply(self._connection.push_format.encoding.encode_error(number, error))
+            self._connection.reply(self._encoding.encode_error(number, error))
 
     def _break_off(self, reason: str) -> None:
         self._hub.counters.client_errors += 1
@@ -259,9 +275,12 @@ class Commands:
         raise Refused(codes.ERROR_NOT_AVAILABLE)
 
     async def _send(self, command: commands.Send) -> None:
-        data = command.data or b"null"
-        turn = self._turns.text if is_text(data) else self._turns.binary
-        await turn(self._consumer, data)
+        await self._receive(command.data or b"null")
+
+    def _receive(self, data: bytes) -> Coroutine[Any, Any, Any]:
+        """Return the consumer's handler of a message."""
+        turn = self._turns.text if data.isascii() or is_text(data) else self._turns.binary
+        return turn(self._consumer, data)
 
     async def _rpc(self, command: commands.Rpc) -> replies.RpcResult:
         if command.method == KEYED_PUBLISH:
@@ -572,6 +591,11 @@ def is_text(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_end_of_task(error: BaseException) -> bool:
+    """Tell whether the connection's task was cancelled, and not only what a command waited for."""
+    return isinstance(error, asyncio.CancelledError) and asyncio.current_task().cancelling() > 0  # type: ignore[union-attr]
 
 
 def _as_error(problem: ClientError) -> codes.Error:

@@ -23,7 +23,7 @@ from antiphon import codes
 from antiphon.admission import Admission
 from antiphon.config import Config
 from antiphon.control import session_digest
-from antiphon.exceptions import ClientError, NotAccepted, StopConsumer, UsageError, is_kind
+from antiphon.exceptions import ClientError, EngineError, NotAccepted, StopConsumer, UsageError, is_kind
 from antiphon.fanout import NO_DESCRIPTOR
 from antiphon.formats import Chunk, Format
 from antiphon.hub import Hub
@@ -470,9 +470,15 @@ class Connection:
     # What the mailbox tells (mailbox.Owner)
 
     def turn_failed(self, turn: Turn, error: BaseException) -> None:
-        """Answer an exception that ended a turn: the client's fault with an error frame, ours with 1011."""
+        """Answer an exception that ended a turn: the client's fault with an error frame, ours with 1011.
+
+        An engine that is away is nobody's: what was to be done may be tried again, and the connection goes on.
+        """
         if isinstance(error, ClientError):
             self.client_erred(error)
+        elif isinstance(error, EngineError):
+            self.engine_failed(getattr(turn, "__name__", "handler"), error)
+            self._send_error(ClientError("unavailable", "the server can't do this at the moment; try again later"))
         elif is_kind(error, StopConsumer):
             self.end(codes.NORMAL)
         else:
@@ -627,6 +633,11 @@ class Connection:
                 self,
                 call,
             )
+
+    def engine_failed(self, handler: str, error: EngineError) -> None:
+        """Note that a handler, or a command of the client, could not be done because of the engine."""
+        self._hub.counters.turns_unavailable += 1
+        logger.warning("%s: %s() was not done: %s", self, handler, error)
 
     def log_failure(self, handler: str, error: BaseException) -> None:
         """Log an exception of the application, and let a test have it."""

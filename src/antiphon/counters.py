@@ -63,6 +63,8 @@ class Counters:
     """Messages that were compressed; a publication is compressed once however many members get it."""
     client_errors: int = 0
     """Bad frames that were answered with an error frame."""
+    turns_unavailable: int = 0
+    """Handlers and commands that were not done because the engine was away; the client may try again."""
     handler_errors: int = 0
     """Exceptions in the application's code. In a handler they close the connection with 1011."""
     usage_errors: int = 0

@@ -110,12 +110,16 @@ class Following:
 
     def is_next(self, group: Group, publication: Publication) -> bool:
         """Tell whether a publication is to be delivered to the group now."""
-        if group.position is None:  # nobody is a member yet
+        if group.repair is None and publication.offset == group.offset + 1 and publication.epoch == group.epoch:
+            group.offset = publication.offset  # nearly every one: what the rest says of it, written out
+            return True
+        position = group.position
+        if position is None:  # nobody is a member yet
             return False
         if group.repair is not None:
             group.repair.live(publication)
             return False
-        where = place(group.position, publication)
+        where = place(position, publication)
         if where is Place.NEXT:
             group.position = publication.position
             return True
@@ -207,16 +211,19 @@ class Following:
         logger.error(
             "group %r: what came between %s and %s is lost; its members are told", group.name, before, position
         )
-        for inbox in list(group.inboxes):
-            self._hub.inboxes.gap(inbox)
-        for connection in group.members():
-            self._tell(group, connection, position)
+        self._tell_all(group, position)
         for connection, reached in list(group.followers.items()):
             if reached.epoch == position.epoch and reached.offset >= position.offset:
                 continue  # it has been given all of that
             group.followers[connection] = position
             self._tell(group, connection, position)
         self.take_in(group)
+
+    def _tell_all(self, group: Group, position: Position) -> None:
+        for inbox in list(group.inboxes):
+            self._hub.inboxes.gap(inbox)
+        for connection in group.members():
+            self._tell(group, connection, position)
 
     def _tell(self, group: Group, connection: Connection, position: Position) -> None:
         connection.gap(group.name, position)
@@ -238,14 +245,29 @@ class Following:
             self._watch()
 
     def check_soon(self) -> None:
-        """Check now: the engine may have missed publications."""
-        self._hub.start(self._check_once())
+        """Check now: the engine may have missed publications.
 
-    async def _check_once(self) -> None:
+        Of a group that keeps none nobody can say what they were: its members are told that there may be a gap.
+        """
+        doubted = [group for group in self._hub.groups.values() if not group.is_kept]
+        self._hub.start(self._check_once(doubted))
+
+    async def _check_once(self, doubted: list[Group]) -> None:
         try:
             await self.check()
+            for number, group in enumerate(doubted, 1):
+                page = await self._hub.engine.history(group.name, group.rule.retention, limit=0)
+                self._hub.in_turn(self._doubt, group, page.top)
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
         except Exception:
             logger.exception("the groups' positions can't be checked after the engine lost continuity")
+
+    def _doubt(self, group: Group, position: Position) -> None:
+        if self._hub.groups.get(group.name) is group and group:
+            self._hub.counters.gaps += 1
+            logger.error("group %r: publications may be lost, and it keeps none; its members are told", group.name)
+            self._tell_all(group, position)
 
     async def check(self) -> None:
         """Compare every group's position with its stream, and fill in what a lost subscription has swallowed."""

@@ -119,6 +119,7 @@ FRAMES_PER_TURN = 256
 BYTES_PER_TURN = 128 * 1024
 
 _FINAL_TEXT = 0x80 | TEXT
+_FINAL_DATA = (_FINAL_TEXT, 0x80 | BINARY)
 _NOT_UTF8 = codes.default_reason(codes.INVALID_DATA)
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
@@ -213,12 +214,17 @@ class FrameReader:
         try:
             while position < end and not self._paused and frames and self._bytes > 0:
                 frames -= 1
-                # The usual frame, written out: one short, final, uncompressed text frame that is here as a whole.
-                if data[position] == _FINAL_TEXT and not self._opcode and end - position > 5:
+                # The usual frame, written out: a short, final, uncompressed one of data that is here as a whole.
+                first = data[position]
+                if first in _FINAL_DATA and not self._opcode and end - position > 5:
                     start = position + 6
                     stop = start + data[position + 1] - 0x80
                     if start <= stop <= end and stop - start < 126 and stop - start <= self.limit:
                         payload = apply_mask(data[start:stop], data[start - 4 : start])
+                        if first != _FINAL_TEXT:
+                            position = stop
+                            self.receiver.receive_binary(payload)
+                            continue
                         if not payload.isascii():
                             _check_utf8(payload)
                         position = stop

@@ -154,6 +154,7 @@ class Group:
         "_source",
         "catching",
         "cohorts",
+        "epoch",
         "followers",
         "heard",
         "inboxes",
@@ -162,7 +163,7 @@ class Group:
         "keeps_all",
         "name",
         "newest_only",
-        "position",
+        "offset",
         "repair",
         "rule",
         "subscribing",
@@ -181,8 +182,9 @@ class Group:
         """Whether each publication takes the place of those before it, for who comes back."""
         self.is_noted = rule.presence != "off"
         """Whether it is noted who is in it (``attendance``)."""
-        self.position: Position | None = None
-        """That of the last publication that was delivered here, where it is known."""
+        self.epoch: str | None = None
+        self.offset = 0
+        """Of ``position``: kept apart, for each publication moves the offset alone."""
         self.catching: set[CatchUp] = set()
         """Of those who read history, and will be members."""
         self.followers: dict[Connection, Position] = {}
@@ -198,6 +200,15 @@ class Group:
         """Done when the engine knows of this process's interest; None from then on."""
         self.waiting = 0
         """How many wait for that."""
+
+    @property
+    def position(self) -> Position | None:
+        """That of the last publication that was delivered here, where it is known."""
+        return None if self.epoch is None else Position(self.epoch, self.offset)
+
+    @position.setter
+    def position(self, position: Position) -> None:
+        self.epoch, self.offset = position
 
     def __len__(self) -> int:
         cohorts = sum(len(cohort.members) for cohort in self.cohorts.values())

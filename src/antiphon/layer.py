@@ -130,8 +130,8 @@ class ChannelLayer:
             check_key(key)
         data = plain.encode(content)
         rule = hub.rule(group)
-        publishing: Publishing | None = None
-        if rule.history_size or idempotency_key is not None or tags is not None or info is not None:
+        publishing = rule.publishing
+        if idempotency_key is not None or tags is not None or info is not None:
             publishing = Publishing(
                 rule.retention,
                 check_key(idempotency_key) if idempotency_key is not None else "",

@@ -127,6 +127,10 @@ class Outbox(Generic[Chunk]):
             if source in self._droppable:
                 self._leave_out(source)
         if self._kept and self._kept_size + size + APART > self.limit:
+            # It can't wait. What is older of its group goes with it: word of what was left out stands before the next
+            # message of the group, and those are not behind the hole but before it.
+            for each in [place for place, entry in self._droppable.items() if entry[3].group == source.group]:
+                self._leave_out(each)
             self._count_missed(source.group)
             return
         self._make_room(size + APART)

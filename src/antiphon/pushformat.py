@@ -8,7 +8,7 @@ a connection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -26,7 +26,7 @@ __all__ = ["PushFormat", "on_wire"]
 class PushFormat:
     """Pushes in ``encoding``, in chunks of ``inner``."""
 
-    __slots__ = ("_chunk", "_inner", "_payload", "_publication", "_pushed", "encoding")
+    __slots__ = ("_chunk", "_inner", "_payload", "_publication", "_pushed", "encoding", "reply")
 
     def __init__(self, encoding: Encoding, inner: Format) -> None:
         self.encoding = encoding
@@ -35,10 +35,8 @@ class PushFormat:
         self._chunk: Chunk = None
         self._publication: Publication | None = None
         self._pushed: Chunk = None
-
-    def reply(self, encoded: bytes) -> Chunk:
-        """Return the chunk of what the encoding has made: replies and pushes in a frame."""
-        return self._inner.text(encoded) if self.encoding.IS_TEXT else self._inner.binary(encoded)
+        self.reply: Callable[[bytes], Chunk] = inner.text if encoding.IS_TEXT else inner.binary
+        """Returns the chunk of what the encoding has made: replies and pushes in a frame."""
 
     def text(self, payload: bytes) -> Chunk:
         """Return the chunk of a message to one connection; those that are sent the same one after another share it.
@@ -60,7 +58,13 @@ class PushFormat:
     def publication(self, group: str, publication: Publication, *, kept: bool) -> Chunk:
         """Return the chunk of a publication; who asks for the same one after another shares it."""
         if publication is not self._publication:
-            self._pushed = self.reply(self.encoding.encode_push(group, on_wire(publication, kept=kept)))
+            data, offset = publication.data, publication.offset if kept else 0
+            # The first of a stream names its epoch; the others have no more than this, where nothing was given along.
+            if offset != 1 and publication.info is None and publication.tags is None and data:
+                encoded = self.encoding.encode_publication(group, data, offset)
+            else:
+                encoded = self.encoding.encode_push(group, on_wire(publication, kept=kept))
+            self._pushed = self.reply(encoded)
             self._publication = publication
         return self._pushed
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from antiphon.exceptions import ConfigurationError, InvalidName
-from antiphon.types import Retention
+from antiphon.types import Publishing, Retention
 
 __all__ = ["KEY_LENGTH", "Rule", "Rules", "Setting", "check_key", "settings"]
 
@@ -133,10 +133,16 @@ class Rule:
         "seconds, over 0",
     )
 
-    @property
-    def retention(self) -> Retention:
-        """What is kept of the group's stream."""
-        return Retention(self.history_size, self.history_lifetime, self.position_lifetime, self.idempotency_window)
+    # Made once for all publications, and so that engines know it again by identity.
+    retention: Retention = dataclasses.field(init=False, repr=False, compare=False)
+    """What is kept of the group's stream."""
+    publishing: Publishing | None = dataclasses.field(init=False, repr=False, compare=False)
+    """What goes with a publication besides its data, where nothing else does; None: nothing is kept either."""
+
+    def __post_init__(self) -> None:
+        retention = Retention(self.history_size, self.history_lifetime, self.position_lifetime, self.idempotency_window)
+        object.__setattr__(self, "retention", retention)
+        object.__setattr__(self, "publishing", Publishing(retention) if self.history_size else None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,7 +158,7 @@ class Setting:
 
 def settings() -> list[Setting]:
     """Return every setting in the order of declaration."""
-    return [Setting(field.name, **field.metadata) for field in dataclasses.fields(Rule)]
+    return [Setting(field.name, **field.metadata) for field in dataclasses.fields(Rule) if field.init]
 
 
 _DEFAULT = Rule()

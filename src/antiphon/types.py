@@ -100,7 +100,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     @property
     def position(self) -> Position:
         """Where this publication stands in its stream."""
-        return Position(self.epoch, self.offset)
+        return tuple.__new__(Position, (self.epoch, self.offset))  # half the price of Position(…)
 
 
 class Retention(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -344,6 +345,70 @@ async def test_over_a_bound_the_group_that_rests_longest_makes_room(monkeypatch:
     for number in range(100):
         await engine.publish(f"other {number}", b"1", "", KEPT)
     assert len(engine._queue._heap) <= 6, "what made room is not remembered for as long as it would have been kept"
+    await engine.stop()
+
+
+async def kept(engine: MemoryEngine, group: str = "a") -> list[bytes]:
+    page = await engine.history(group, KEPT.retention)
+    return [publication.data for publication in page.publications]
+
+
+@pytest.mark.parametrize("subscribed", [False, True])
+@pytest.mark.parametrize("unkept", [None, Publishing(Retention(0, 60, 3600, 300), "key")])
+def test_a_publication_that_is_not_kept_is_a_hole_behind_those_that_were(
+    subscribed: bool, unkept: Publishing | None
+) -> None:
+    @on_jumping_loop
+    async def main() -> None:
+        engine, _ = await start()
+        if subscribed:
+            await engine.subscribe("a", KEPT.retention)
+        await engine.publish("a", b"1", "", KEPT)
+        await engine.publish("a", b"2", "", unkept)
+        assert await kept(engine) == []
+        await engine.publish("a", b"3", "", KEPT)
+        assert await kept(engine) == [b"3"]
+        await engine.stop()
+
+    main()
+
+
+@on_jumping_loop
+async def test_how_many_are_kept_is_what_the_last_one_says() -> None:
+    engine, _ = await start()
+    found = []
+    for number, size in enumerate([3, 3, 3, 3, 2, 4, 4, 4, 1, sys.maxsize + 1, 10**30]):
+        await engine.publish("a", b"%d" % number, "", Publishing(Retention(size, 60, 3600, 300)))
+        found.append(len(await kept(engine)))
+    assert found == [1, 2, 3, 3, 2, 3, 4, 4, 1, 2, 3]
+    assert await kept(engine) == [b"8", b"9", b"10"]
+    await engine.stop()
+
+
+@on_jumping_loop
+async def test_how_long_they_are_kept_is_what_each_says() -> None:
+    engine, _ = await start()
+    for lifetime in (10.0, 100.0):
+        await engine.publish("a", b"%d" % lifetime, "", Publishing(Retention(9, lifetime, 3600, 300)))
+    stream = engine._lasting["a"]
+    assert len(stream.kept) == 2
+    await asyncio.sleep(12)
+    assert [publication.data for publication, _ in stream.kept] == [b"100"], "nobody has asked, and it is given back"
+    await asyncio.sleep(90)
+    assert not stream.kept
+    await engine.stop()
+
+
+@on_jumping_loop
+async def test_what_ends_sooner_than_what_was_waited_for_is_given_back_in_time() -> None:
+    engine, _ = await start()
+    await engine.publish("a", b"1", "", Publishing(Retention(1, 1000, 3600, 300)))
+    await engine.publish("a", b"2", "", Publishing(Retention(1, 10, 3600, 300)))
+    await asyncio.sleep(12)
+    assert not engine._lasting["a"].kept
+    await engine.publish("a", b"3", "", Publishing(Retention(0, 10, 3600, 20), "key"))
+    await asyncio.sleep(22)
+    assert not engine._lasting["a"].keys
     await engine.stop()
 
 

@@ -342,6 +342,45 @@ async def test_a_refusal_is_told_and_stops_nobody(sdk_server: Server, node: Node
     assert pending == []
 
 
+async def test_who_hears_of_refusals_need_not_look_at_promises(
+    sdk_server: Server, node: NodeScript, name: str
+) -> None:
+    code = """
+        const unhandled = [];
+        process.on("unhandledRejection", (error) => unhandled.push(error.message));
+        connect(args.url);
+        client.publish("secret", { text: "psst" });
+        await until(() => heard.outbox.some(({ state }) => state === "refused"));
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        client.disconnect();
+        return unhandled;
+    """
+    assert await node.run(code, url=sdk_server.url("/connection/room")) == []
+
+
+async def test_a_page_may_subscribe_as_soon_as_it_hears_that_it_is_connected(
+    sdk_server: Server, node: NodeScript, name: str
+) -> None:
+    code = """
+        const states = [];
+        let room;
+        connect(args.url, {
+          onState: ({ state }) => {
+            if (state === "connected") {
+              room = client.subscribe(args.room, { onState: ({ state, code }) => states.push([state, code]) });
+            }
+          },
+        });
+        await until(() => room?.state === "subscribed");
+        await client.history(args.room);
+        client.disconnect();
+        return states.map(([state]) => state);
+    """
+    states = await node.run(code, url=sdk_server.url("/connection/room"), room=f"room:{name}")
+    assert states[:2] == ["subscribing", "subscribed"]
+    assert "unsubscribed" not in states
+
+
 async def test_an_entry_can_be_taken_out(node: NodeScript) -> None:
     code = """
         const client = new Client("ws://127.0.0.1:1/");

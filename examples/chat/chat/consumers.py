@@ -1,81 +1,84 @@
-"""The live side of a room: one consumer for each connection."""
+"""The live side of the rooms: one consumer for each page that is open."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from antiphon import AsyncJsonWebsocketConsumer, publish
-from chat.models import Message, Room, person, user_group
-from chat.requests import BadRequest, Say, Typing, parse
+from antiphon import AsyncJsonWebsocketConsumer
+from antiphon.exceptions import ClientError
+from antiphon.types import PublishRequest, SubscribeRequest
+from chat.models import Message, Room, person
+from chat.requests import NO_SUCH_ROOM, REMOVED, read_message, read_typing
 
-LOGIN_NEEDED = 4401
-NO_SUCH_ROOM = 4404
+NOT_LOGGED_IN = 4501  # from 4500 on the browser does not come back by itself
 
 
 class ChatConsumer(AsyncJsonWebsocketConsumer):
-    """Takes what one browser says and passes it on to everybody in the room."""
+    """Says who may be in a room, and stores what is said before everybody hears it.
 
-    room: Room
-    typing = False
+    The rest is antiphon's: who comes back gets what it missed, who is here is known, and what a browser publishes twice
+    is published once.
+    """
+
+    typing_in: str | None = None
 
     async def connect(self) -> None:
-        """Join the room that the URL names."""
+        """Let in who is logged in. ``client_info`` is what the others see."""
         if not self.scope["user"].is_authenticated:
-            await self.close(code=LOGIN_NEEDED, reason="log in first")
+            await self.close(code=NOT_LOGGED_IN, reason="log in first")
             return
-        room = await Room.objects.filter(slug=self.scope["url_route"]["kwargs"]["slug"]).afirst()
-        if room is None:
-            await self.close(code=NO_SUCH_ROOM, reason="there is no such room")
-            return
-        self.room = room
-        await self.channel_layer.group_add(room.group, self.channel_name)
-        await self.channel_layer.group_add(user_group(self.scope["user"].pk), self.channel_name)
+        self.client_info = person(self.scope["user"])
         await self.accept()
+
+    async def on_subscribe(self, request: SubscribeRequest) -> bool:
+        """Open the room to everybody who was not removed from it."""
+        await self.enter(request.group)
+        return True
+
+    async def on_publish(self, request: PublishRequest) -> dict[str, Any]:
+        """Store the message, and return it as everybody is told it.
+
+        A browser that did not hear the answer asks again: that finds the row of the first time, whether the first time
+        came as far as the stream or not. So each message is in both, and in both once.
+        """
+        room = await self.enter(request.group)
+        said = read_message(request.content)
+        self.typing_in = None  # a browser takes the message of somebody as the end of their writing
+        message, _ = await Message.objects.select_related("author").aget_or_create(
+            room=room, author=self.scope["user"], client_id=said.client_id, defaults={"text": said.text}
+        )
+        return message.as_json()
+
+    async def enter(self, group: str) -> Room:
+        """Return the room, or raise ``ClientError``: there is none, or this user was removed from it."""
+        room = await Room.objects.of_group(group).afirst()
+        if room is None:
+            raise ClientError(NO_SUCH_ROOM, "There is no such room.")
+        removal = await room.removals_of(self.scope["user"]).afirst()
+        if removal is not None:
+            raise ClientError(REMOVED, removal.words)
+        return room
+
+    # Who is writing: the others are told, and nothing is kept.
+
+    async def receive_json(self, content: Any) -> None:
+        """Take what the browser says of the writer."""
+        typing = read_typing(content)
+        room = await self.enter(typing.group)
+        await self.set_typing(room.group, typing.active)
 
     async def disconnect(self, code: int) -> None:
         """Nobody who has left is still writing."""
-        if self.typing:
-            await self.set_typing(False)
+        if self.typing_in:
+            await self.set_typing(self.typing_in, False)
 
-    async def receive_json(self, content: Any) -> None:
-        """Do what the browser asks, or tell it why not."""
-        try:
-            request = parse(content)
-        except BadRequest as problem:
-            await self.send_json(problem.answer)
-            return
-        match request:
-            case Say():
-                await self.say(request)
-            case Typing():
-                await self.set_typing(request.active)
-
-    async def say(self, request: Say) -> None:
-        """Keep the message, then tell everybody, its author included: the echo is the author's receipt.
-
-        A message that was sent before is not stored again, but told again: the author missed the echo. Browsers drop
-        a message whose id they have.
-        """
-        self.typing = False  # a browser takes the message of somebody as the end of their writing
-        message, _ = await Message.objects.select_related("author").aget_or_create(
-            room=self.room,
-            author=self.scope["user"],
-            client_id=request.client_id,
-            defaults={"text": request.text},
-        )
-        await publish(self.room.group, message.as_json())
-
-    async def set_typing(self, active: bool) -> None:
-        """Tell the others whether this user is writing."""
-        self.typing = active
-        event = {"type": "chat_typing", "name": self.scope["user"].get_username(), "active": active}
-        await self.channel_layer.group_send(self.room.group, event)
+    async def set_typing(self, group: str, active: bool) -> None:
+        """Tell the room whether this user is writing."""
+        self.typing_in = group if active else None
+        event = {"type": "chat_typing", "author": self.scope["user"].get_username(), "group": group, "active": active}
+        await self.channel_layer.group_send(group, event)
 
     async def chat_typing(self, event: dict[str, Any]) -> None:
         """Runs in each member's consumer, so that it can leave out those who would read about themselves."""
-        if event["name"] != self.scope["user"].get_username():
-            await self.send_json({"type": "typing", "author": person(event["name"]), "active": event["active"]})
-
-    async def chat_logout(self, event: dict[str, Any]) -> None:
-        """The user has logged out somewhere. Where a session is still good, the browser comes back by itself."""
-        await self.close(code=LOGIN_NEEDED, reason="logged out")
+        if event["author"] != self.scope["user"].get_username():
+            await self.send_json({**event, "type": "typing"})

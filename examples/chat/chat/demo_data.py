@@ -2,6 +2,7 @@
 
 PASSWORD = "antiphon"
 ACCOUNTS = ["ada", "alan"]
+MODERATORS = ["ada"]  # may remove somebody from a room
 
 # name, topic, lines: (minutes ago, who, what)
 ROOMS = [

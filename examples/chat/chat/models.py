@@ -1,8 +1,8 @@
-"""Rooms and the messages in them."""
+"""Rooms, the messages in them, and who was removed from them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import models
@@ -12,10 +12,15 @@ from django.utils import timezone
 from chat import avatars
 
 PAGE_SIZE = 50  # messages in one answer: the room's page, and each look further back or forward
+GROUP = "room:"  # begins the names of the groups; the rule in settings.py is for these
 
 
 class RoomQuerySet(models.QuerySet):
     """Rooms, and what a list of rooms shows of them."""
+
+    def of_group(self, group: str) -> RoomQuerySet:
+        """Return the room whose group has this name, if there is one."""
+        return self.filter(slug=group.removeprefix(GROUP)) if group.startswith(GROUP) else self.none()
 
     def with_latest(self) -> RoomQuerySet:
         """Add each room's ``latest_text``, ``latest_author`` and ``latest_at``; put the liveliest room first."""
@@ -46,15 +51,26 @@ class Room(models.Model):
 
     @property
     def group(self) -> str:
-        """The group that everybody in this room joins."""
-        return f"chat.room.{self.pk}"
+        """The group that everybody in this room is in."""
+        return f"{GROUP}{self.slug}"
+
+    def removals_of(self, user: Any) -> models.QuerySet[Removal]:
+        """Return what keeps ``user`` out of this room: one removal, or none."""
+        return self.removals.filter(user=user).select_related("room", "by")
+
+
+class Page(NamedTuple):
+    """Some of a room's messages, oldest first, and whether there is more beyond them."""
+
+    messages: list[Message]
+    more: bool
 
 
 class MessageQuerySet(models.QuerySet):
     """Messages, in pages of ``PAGE_SIZE``, oldest first."""
 
-    def page(self, *, after: int | None = None, before: int | None = None) -> tuple[list[Message], bool]:
-        """Return a page, and whether there is more beyond it.
+    def page(self, *, after: int | None = None, before: int | None = None) -> Page:
+        """Return a page.
 
         With ``after``, the oldest messages that came after that id; with ``before``, the latest that came before it;
         with neither, the latest.
@@ -62,18 +78,18 @@ class MessageQuerySet(models.QuerySet):
         messages = self.select_related("author")
         if after is not None:
             found = list(messages.filter(pk__gt=after).order_by("pk")[: PAGE_SIZE + 1])
-            return found[:PAGE_SIZE], len(found) > PAGE_SIZE
+            return Page(found[:PAGE_SIZE], len(found) > PAGE_SIZE)
         if before is not None:
             messages = messages.filter(pk__lt=before)
         found = list(messages.order_by("-pk")[: PAGE_SIZE + 1])
-        return found[:PAGE_SIZE][::-1], len(found) > PAGE_SIZE
+        return Page(found[:PAGE_SIZE][::-1], len(found) > PAGE_SIZE)
 
 
 class Message(models.Model):
     """What somebody said in a room.
 
     ``client_id`` is made by the browser that sent it: a message that is sent again, because the connection was lost
-    before its echo came, is stored once.
+    before the answer came, is stored once.
     """
 
     MAX_LENGTH = 2000  # characters
@@ -94,22 +110,43 @@ class Message(models.Model):
         return f"{self.author}: {self.text[:40]}"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the message as browsers get it, over the WebSocket and from the JSON view alike."""
+        """Return the message as browsers get it, from the stream and from the JSON view alike."""
         return {
-            "type": "message",
             "id": self.pk,
-            "author": person(self.author.get_username()),
+            "author": person(self.author),
             "text": self.text,
             "sent_at": self.sent_at.isoformat(),
-            "client_id": str(self.client_id),
+            "client_id": self.client_id.hex,
         }
 
 
-def user_group(user_id: int) -> str:
-    """Return the group of all connections of one user, in whatever room."""
-    return f"chat.user.{user_id}"
+class Removal(models.Model):
+    """Somebody may not be in a room any more, until a moderator allows it again."""
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="removals")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["room", "user"], name="chat_removal_once")]
+        ordering = ["at"]
+
+    def __str__(self) -> str:
+        return f"{self.user}, from {self.room}"
+
+    @property
+    def words(self) -> str:
+        """What the removed person reads."""
+        return f"{self.by} has removed you from {self.room}."
 
 
-def person(name: str) -> dict[str, Any]:
-    """Return somebody as browsers get them: a name, and what to draw for it."""
-    return {"name": name, "initials": avatars.initials(name), "colour": avatars.colour(name)}
+def person(user: Any) -> dict[str, Any]:
+    """Return somebody as browsers get them: a name, what to draw for it, and whether they may remove others."""
+    name = user.get_username()
+    return {
+        "name": name,
+        "initials": avatars.initials(name),
+        "colour": avatars.colour(name),
+        "moderator": user.is_staff,
+    }

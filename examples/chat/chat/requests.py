@@ -1,7 +1,11 @@
-"""What a browser may send over the WebSocket, checked before anything acts on it.
+"""What a browser may say, checked before anything acts on it.
 
-{"type": "message", "text": "hello", "client_id": "4f0c…"}     say it
-{"type": "typing", "active": true}                             writing, or no longer writing
+====================================================  ================================
+``{"text": "hello", "client_id": "4f0c…"}``           a message, published to a room
+``{"group": "room:general", "active": true}``         writing, or no longer writing
+====================================================  ================================
+
+Who asks for something else is told why not, by ``ClientError``, and stays connected.
 """
 
 from __future__ import annotations
@@ -10,20 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from antiphon.exceptions import ClientError
 from chat.models import Message
 
-
-class BadRequest(Exception):
-    """The client's request cannot be fulfilled. It is told why and stays connected."""
-
-    def __init__(self, code: str, reason: str, client_id: str | None = None) -> None:
-        super().__init__(reason)
-        self.answer = {"type": "error", "code": code, "reason": reason, "client_id": client_id}
+# What a refusal is numbered with: from 400 on, here as in HTTP.
+BAD_REQUEST = 400
+REMOVED = 403
+NO_SUCH_ROOM = 404
 
 
 @dataclass(frozen=True)
-class Say:
-    """A message for the room."""
+class Said:
+    """A message for a room; whoever sends it again, sends the same ``client_id``."""
 
     text: str
     client_id: UUID
@@ -31,34 +33,44 @@ class Say:
 
 @dataclass(frozen=True)
 class Typing:
-    """The client began to write, or stopped."""
+    """The writer began to write, or stopped."""
 
+    group: str
     active: bool
 
 
-def parse(content: Any) -> Say | Typing:
-    """Return the request that ``content`` (decoded JSON, of any shape) stands for, or raise :class:`BadRequest`."""
+def read_typing(content: Any) -> Typing:
+    """Return what ``content`` (decoded JSON, of any shape) says of the writer."""
     match content:
-        case {"type": "message", "text": str(text), "client_id": str(client_id)}:
-            return _say(text.strip(), client_id)
-        case {"type": "typing", "active": bool(active)}:
-            return Typing(active)
-    raise BadRequest("bad_request", "Expected a message with a text and a client_id, or typing with active.")
+        case {"group": str(group), "active": bool(active)}:
+            return Typing(group, active)
+    raise ClientError(BAD_REQUEST, "Expected a group, and active.")
 
 
-def _say(text: str, client_id: str) -> Say:
+def read_message(content: Any) -> Said:
+    """Return the message that ``content`` (decoded JSON, of any shape) is."""
+    match content:
+        case {"text": str(text), "client_id": str(client_id)}:
+            return Said(_text(text.strip()), _uuid(client_id))
+    raise ClientError(BAD_REQUEST, "Expected a message: a text, and a client_id.")
+
+
+def _uuid(text: str) -> UUID:
     try:
-        uuid = UUID(client_id)
+        return UUID(text)
     except ValueError:
-        raise BadRequest("bad_client_id", "The client_id has to be a UUID.") from None
+        raise ClientError(BAD_REQUEST, "The client_id has to be a UUID.") from None
+
+
+def _text(text: str) -> str:
     if not text:
-        raise BadRequest("empty", "There is nothing in this message.", client_id)
+        raise ClientError(BAD_REQUEST, "There is nothing in this message.")
     if len(text) > Message.MAX_LENGTH:
         reason = f"This message has {len(text):,} characters; the most is {Message.MAX_LENGTH:,}."
-        raise BadRequest("too_long", reason, client_id)
+        raise ClientError(BAD_REQUEST, reason)
     if not _storable(text):
-        raise BadRequest("bad_text", "This message has characters that cannot be stored.", client_id)
-    return Say(text, uuid)
+        raise ClientError(BAD_REQUEST, "This message has characters that cannot be stored.")
+    return text
 
 
 def _storable(text: str) -> bool:

@@ -1,26 +1,33 @@
-"""The pages, and the JSON view that a browser reads what it missed from."""
+"""The pages, the messages as JSON, and what a moderator does."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model, login
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.views import LoginView, LogoutView
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 from django.views.generic import FormView
 
 from antiphon import sync
 from chat.demo_data import ACCOUNTS, PASSWORD
 from chat.forms import LoginForm, RoomForm, SignUpForm
-from chat.models import Message, Room, user_group
+from chat.models import Message, Room, person
 
+View = Callable[..., HttpResponse]
 LARGEST_ID = 2**63 - 1  # SQLite's
+
+# Close codes: with these a browser comes back.
+REMOVED = 4403
+ALLOWED = 4200
 
 
 class LoginPage(LoginView):
@@ -34,18 +41,6 @@ class LoginPage(LoginView):
         """Add the demo's accounts that exist."""
         demo = get_user_model().objects.filter(username__in=ACCOUNTS).order_by("username") if settings.DEBUG else []
         return super().get_context_data(demo_accounts=list(demo), demo_password=PASSWORD, **kwargs)
-
-
-class LogoutPage(LogoutView):
-    """Log out, of the open rooms too. Speaks to a group from a synchronous view."""
-
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """End the session, then the user's connections."""
-        user_id = request.user.pk
-        response = super().post(request, *args, **kwargs)
-        if user_id is not None:
-            sync.group_send(user_group(user_id), {"type": "chat_logout"})
-        return response
 
 
 class SignUpPage(FormView):
@@ -80,17 +75,18 @@ def rooms(request: HttpRequest) -> HttpResponse:
 @login_required
 @require_GET
 def room(request: HttpRequest, slug: str) -> HttpResponse:
-    """One room. ``room_data`` is all that ``chat.js`` starts from."""
+    """One room. The template reads the messages, behind the position of the room's stream; the rest is for chat.js."""
     room = get_object_or_404(Room, slug=slug)
-    latest, more = room.messages.page()
+    removal = room.removals_of(request.user).first()
+    if removal is not None:
+        return render(request, "chat/removed.html", {"removal": removal}, status=403)
     data = {
-        "me": request.user.get_username(),
+        "me": {"id": str(request.user.pk), **person(request.user)},
         "room": room.name,
+        "group": room.group,
         "max_length": Message.MAX_LENGTH,
-        "socket_path": f"/ws{room.get_absolute_url()}",
         "messages_path": reverse("messages", args=[room.slug]),
-        "messages": [message.as_json() for message in latest],
-        "more": more,
+        "people_path": f"{room.get_absolute_url()}people/",
     }
     return render(request, "chat/room.html", {"room": room, "rooms": Room.objects.with_latest(), "room_data": data})
 
@@ -100,19 +96,59 @@ def room(request: HttpRequest, slug: str) -> HttpResponse:
 def messages(request: HttpRequest, slug: str) -> JsonResponse:
     """Messages of a room as JSON: ``?after=ID`` what came since, ``?before=ID`` what went before.
 
-    Answers ``{"messages": [...], "more": bool}``, oldest first; 401 to those who are not logged in, 404 when there is
-    no such room, 400 for an id that is none.
+    Answers ``{"messages": [...], "more": bool}``, oldest first; 401 to those who are not logged in, 403 to those who
+    were removed, 404 when there is no such room, 400 for an id that is none.
     """
     if not request.user.is_authenticated:
         return JsonResponse({"reason": "Log in first."}, status=401)
     room = Room.objects.filter(slug=slug).first()
     if room is None:
         return JsonResponse({"reason": "There is no such room."}, status=404)
+    removal = room.removals_of(request.user).first()
+    if removal is not None:
+        return JsonResponse({"reason": removal.words}, status=403)
     try:
-        page, more = room.messages.page(after=_id(request, "after"), before=_id(request, "before"))
+        page = room.messages.page(after=_id(request, "after"), before=_id(request, "before"))
     except ValueError:
         return JsonResponse({"reason": "after and before are ids of messages."}, status=400)
-    return JsonResponse({"messages": [message.as_json() for message in page], "more": more})
+    return JsonResponse({"messages": [message.as_json() for message in page.messages], "more": page.more})
+
+
+def moderators(view: View) -> View:
+    """Let only those in who may remove others; all else is 403."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not request.user.is_staff:
+            return HttpResponseForbidden("This is for moderators.")
+        return view(request, *args, **kwargs)
+
+    return checked
+
+
+@require_POST
+@moderators
+def remove(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Close somebody's connections, wherever they are, and keep them out of the room. Answers with who is removed.
+
+    The order counts: who comes back at once finds the removal. From 4000 to 4499 browsers do come back, because the
+    person may have other rooms open.
+    """
+    room = get_object_or_404(Room, slug=slug)
+    user = get_object_or_404(get_user_model(), pk=pk, is_staff=False)
+    removal, _ = room.removals.get_or_create(user=user, defaults={"by": request.user})
+    sync.kick(str(pk), code=REMOVED, reason=removal.words)
+    return render(request, "chat/_removed.html", {"room": room})
+
+
+@require_POST
+@moderators
+def allow(request: HttpRequest, slug: str, pk: int) -> HttpResponse:
+    """Let somebody in again; their pages connect anew, and try. Answers with who is still removed."""
+    room = get_object_or_404(Room, slug=slug)
+    room.removals.filter(user=pk).delete()
+    sync.kick(str(pk), code=ALLOWED, reason="you are allowed again")
+    return render(request, "chat/_removed.html", {"room": room})
 
 
 def _id(request: HttpRequest, name: str) -> int | None:

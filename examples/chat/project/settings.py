@@ -2,11 +2,12 @@
 
 Everything has a default that suits a look around on one's own machine; the environment overrides it:
 ``CHAT_DEBUG`` (1 or 0), ``CHAT_SECRET_KEY`` (needed when debug is off), ``CHAT_DATABASE`` (path of the SQLite file),
-``CHAT_HOSTS`` (host names, separated by commas).
+``CHAT_HOSTS`` (host names, separated by commas); antiphon's own too, such as ``ANTIPHON_ENGINE``.
 """
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -55,6 +56,21 @@ DATABASES = {
         "OPTIONS": {"timeout": 20},  # seconds to wait for another writer
     },
 }
+WEEK = 7 * 24 * 3600
+ANTIPHON = {
+    # What is said, and who is here, is known to all processes, and is still there after a restart.
+    "engine": f"sqlite:///{quote(str(BASE_DIR / 'stream.sqlite3'))}",
+    "rules": {
+        "room:*": {
+            "history_size": 1000,  # who comes back gets what it missed: so many messages,
+            "history_lifetime": WEEK,  # and so old ones; where that is not all, its page is told
+            "idempotency_window": WEEK,  # so long a browser may be offline without saying something twice
+            "presence": "members",
+            "join_leave": True,
+        },
+    },
+}
+
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -47,7 +47,10 @@ class EngineEvents(Protocol):
         """Take an order that was given to all processes, as ``send_control`` had it."""
 
     def on_continuity_lost(self) -> None:
-        """Take it that publications may have been missed: positions are to be compared with the streams."""
+        """Take it that publications may have been missed.
+
+        Positions are to be compared with the streams, and members of groups that keep nothing to be told.
+        """
 
 
 class Engine(ABC):

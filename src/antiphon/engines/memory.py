@@ -14,6 +14,7 @@ import heapq
 import itertools
 import math
 import secrets
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -39,16 +40,20 @@ _NOTHING: deque[tuple[Publication, float]] = deque(maxlen=0)
 class _Stream:
     """The top of one group's stream, and what is kept of it."""
 
-    __slots__ = ("due", "epoch", "forgotten_at", "group", "kept", "keys", "lifetime", "offset")
+    __slots__ = ("due", "epoch", "forgotten_at", "group", "kept", "keys", "lifetime", "offset", "retention", "size")
 
     def __init__(self, group: str, epoch: str) -> None:
         self.group = group
         self.epoch = epoch
         self.offset = 0
         self.kept = _NOTHING
-        """Publications, oldest first, each with when it expires."""
+        """Publications without a hole up to the newest, oldest first, each with when it expires."""
         self.keys: dict[str, tuple[Position, float]] = {}
         """What was published with an idempotency key, oldest first, and until when that is remembered."""
+        self.retention: Retention | None = None
+        """What ``size`` and ``lifetime`` come from."""
+        self.size = 0
+        """How many publications are kept at most."""
         self.lifetime = 0.0
         """Seconds for which the position is kept where nobody is subscribed; 0: no retention says so."""
         self.forgotten_at = math.inf
@@ -56,19 +61,31 @@ class _Stream:
         self.due: _Due | None = None
         """When the engine looks whether something of it has ended."""
 
-    def keep(self, publication: Publication, expires: float, now: float, size: int) -> None:
-        """Add the newest publication."""
-        if self.kept is _NOTHING:
-            self.kept = deque()
-        self.kept.append((publication, expires))
-        self.trim(now, size)
+    def follow(self, retention: Retention) -> None:
+        """Keep as much and for as long as ``retention`` says, from now on."""
+        self.retention = retention
+        self.size = min(retention.size, sys.maxsize)
+        self.lifetime = _lifetime(retention)
 
-    def trim(self, now: float, size: int | None = None) -> None:
-        """Drop what is beyond its lifetime, the oldest of what is more than ``size``, and what has a hole behind it."""
+    def keep(self, publication: Publication, expires: float) -> None:
+        """Add the newest publication in place of the oldest of what is more than ``size``."""
+        kept = self.kept
+        if kept.maxlen != self.size:  # it is the first, or another size is to be kept than before
+            kept = self.kept = deque(kept, self.size)
+        kept.append((publication, expires))
+
+    def made_with(self, key: str, now: float) -> Position | None:
+        """Return the position of what was published with an idempotency key, while that is remembered."""
+        position, until = self.keys.get(key, (None, now))
+        if position is not None and until <= now:  # it stands behind one that is remembered longer
+            del self.keys[key]
+            return None
+        return position
+
+    def trim(self, now: float) -> None:
+        """Drop what is beyond its lifetime."""
         kept, keys = self.kept, self.keys
-        while kept and (
-            kept[0][1] <= now or (size is not None and len(kept) > size) or kept[-1][0].offset != self.offset
-        ):
+        while kept and kept[0][1] <= now:
             kept.popleft()
         if not kept:
             self.kept = _NOTHING
@@ -212,49 +229,45 @@ class MemoryEngine(Engine):
         """Take the next offset, keep the publication if it is to be kept, and hand it to the hub if it has members."""
         if publishing is not None:
             return self._publish(group, data, key, publishing)
-        stream = self._active.get(group)
-        if stream is None:
-            stream = self._awake(group)
-            stream.offset += 1
-            self._rest(stream)
-            return _position(stream)
+        active = self._active.get(group)
+        stream = active or self._awake(group)
         stream.offset += 1
-        if self._events is not None:
+        stream.kept = _NOTHING  # this one is not kept, and would be a hole behind what was
+        if active is None:
+            self._rest(stream)
+        elif self._events is not None:
             self._events.on_publication(group, Publication(data, stream.epoch, stream.offset, time.time(), key))
         return _position(stream)
 
     def _publish(self, group: str, data: bytes, key: str, publishing: Publishing) -> Position:
+        retention, idempotency_key, info, tags = publishing
         now = self._now()
-        is_active = group in self._active
-        stream = self._active[group] if is_active else self._awake(group)
-        stream.trim(now)
-        repeated = stream.keys.get(publishing.idempotency_key)
-        if repeated is not None and repeated[1] <= now:  # behind one that is remembered longer
-            del stream.keys[publishing.idempotency_key]
-            repeated = None
-        if repeated is None:
-            stream.offset += 1
-            publication = Publication(
-                data, stream.epoch, stream.offset, time.time(), key, publishing.info, publishing.tags
-            )
-            self._keep(stream, publication, publishing, now)
-        if not is_active:
+        active = self._active.get(group)
+        stream = active or self._awake(group)
+        if idempotency_key and (position := stream.made_with(idempotency_key, now)) is not None:
+            if active is None:
+                self._rest(stream)
+            return Repeat(*position)
+        stream.offset += 1
+        publication = Publication(data, stream.epoch, stream.offset, time.time(), key, info, tags)
+        if retention is not stream.retention:  # a rule has one, so this is rare
+            stream.follow(retention)
+        if stream.size:
+            expires = now + retention.lifetime
+            stream.keep(publication, expires)
+            if stream.due is None or expires < stream.due.when:  # or else something of it ends before
+                self._time(stream, expires)
+        else:
+            stream.kept = _NOTHING
+        if idempotency_key:
+            until = now + retention.idempotency_window
+            stream.keys[idempotency_key] = publication.position, until
+            self._time(stream, until)
+        if active is None:
             self._rest(stream)
-        if repeated is not None:
-            return Repeat(*repeated[0])
-        if is_active and self._events is not None:
+        elif self._events is not None:
             self._events.on_publication(group, publication)
         return _position(stream)
-
-    def _keep(self, stream: _Stream, publication: Publication, publishing: Publishing, now: float) -> None:
-        retention = publishing.retention
-        stream.lifetime = _lifetime(retention)
-        if publishing.idempotency_key:
-            until = now + retention.idempotency_window
-            stream.keys[publishing.idempotency_key] = publication.position, until
-        if retention.size:
-            stream.keep(publication, now + retention.lifetime, now, retention.size)
-        self._time(stream)
 
     async def history(
         self,
@@ -267,7 +280,7 @@ class MemoryEngine(Engine):
     ) -> Page:
         """Return what is kept behind ``since``; before it, the newest first, where ``reverse`` is given."""
         stream = self._active.get(group) or self._awake(group)
-        stream.lifetime = _lifetime(retention)
+        stream.follow(retention)
         stream.trim(self._now())
         page = stream.page(since, limit, reverse)
         if group not in self._active:
@@ -299,7 +312,7 @@ class MemoryEngine(Engine):
         if group not in self._active:
             self._active[group] = self._awake(group)
         if retention is not None:
-            self._active[group].lifetime = _lifetime(retention)
+            self._active[group].follow(retention)
 
     def unsubscribe(self, group: str) -> None:
         """Keep the group's stream as its retention says, else its position among the idle ones."""
@@ -314,7 +327,7 @@ class MemoryEngine(Engine):
             if len(self._lasting) > RESTING_GROUPS:
                 self._queue.drop(self._lasting.pop(next(iter(self._lasting))))
             stream.forgotten_at = self._now() + stream.lifetime
-            self._time(stream)
+            self._time(stream, stream.forgotten_at)
         elif stream.offset:
             self._idle[stream.group] = stream
             if len(self._idle) > self._idle_groups:
@@ -364,9 +377,9 @@ class MemoryEngine(Engine):
 
     # Lifetimes
 
-    def _time(self, stream: _Stream) -> None:
-        """See to it that what of the stream ends is noticed."""
-        if self._queue.put(stream, stream.next_end()):
+    def _time(self, stream: _Stream, end: float) -> None:
+        """See to it that it is noticed when something of the stream ends at ``end``."""
+        if self._queue.put(stream, end):
             self._arm()
 
     def _arm(self) -> None:

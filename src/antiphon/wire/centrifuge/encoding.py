@@ -32,6 +32,12 @@ class Encoding(Protocol):
         The id is 0 of ``Pong`` and maybe of ``Send``, and of no other.
         """
 
+    def sent(self, payload: bytes) -> bytes | None:
+        """Return the data of a frame that is one ``send`` without an id, as most are; else None, or where in doubt.
+
+        It is what ``decode_frame`` finds, in a fraction of the time; what is wrong with another frame, only that tells.
+        """
+
     def encode_reply(self, id: int, result: Result) -> bytes:
         """Return the answer to command ``id``, which is not 0."""
 
@@ -40,6 +46,12 @@ class Encoding(Protocol):
 
     def encode_push(self, channel: str, push: Push) -> bytes:
         """Return a push, the same for all who get it; ``channel`` is empty where it is about none."""
+
+    def encode_publication(self, channel: str, data: bytes, offset: int) -> bytes:
+        """Return the push of a publication that has ``data``, not empty, maybe an ``offset``, and nothing else.
+
+        The bytes are those of ``encode_push``; the parts that one publication has like the last are made once.
+        """
 
     def join(self, replies: Sequence[bytes]) -> bytes:
         """Return one frame of what the functions above returned, at least one; one alone is a frame already."""

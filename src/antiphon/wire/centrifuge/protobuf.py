@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from antiphon.types import Position
 from antiphon.wire.centrifuge.codes import Error
-from antiphon.wire.centrifuge.commands import Command
+from antiphon.wire.centrifuge.commands import Command, Send
 from antiphon.wire.centrifuge.exceptions import Malformed
 from antiphon.wire.centrifuge.frame import MAX_COMMAND_SIZE, MAX_COMMANDS, MAX_FIELDS, Frame, Reader, number
+from antiphon.wire.centrifuge.publication import Publication
 from antiphon.wire.centrifuge.pushes import Push
 from antiphon.wire.centrifuge.replies import Result
 from antiphon.wire.centrifuge.schema import (
@@ -44,9 +45,11 @@ __all__ = [
     "SUBPROTOCOL",
     "decode_frame",
     "encode_error",
+    "encode_publication",
     "encode_push",
     "encode_reply",
     "join",
+    "sent",
 ]
 
 NAME = "protobuf"
@@ -61,6 +64,12 @@ def decode_frame(
 ) -> Frame:
     """Return the commands of a frame with their ids, which are read as they are asked for."""
     return Frame(_READER, payload, max_command_size, max_commands)
+
+
+def sent(payload: bytes) -> bytes | None:
+    """Return the data of a frame that is one ``send`` without an id, as most are; else None, or where in doubt."""
+    head = _sent_head(len(payload))
+    return payload[len(head) :] if head and payload.startswith(head) else None
 
 
 def encode_reply(id: int, result: Result) -> bytes:
@@ -81,12 +90,31 @@ def encode_push(channel: str, push: Push) -> bytes:
     return prefixed(_PUSH_TAG + prefixed(content))
 
 
+def encode_publication(channel: str, data: bytes, offset: int) -> bytes:
+    """Return the push of a publication that has ``data``, not empty, maybe an ``offset``, and nothing else."""
+    tail = _OFFSET_TAG + write_varint(offset) if offset else b""
+    return _publication_head(channel, len(data), len(tail)) + data + tail
+
+
 def join(replies: Sequence[bytes]) -> bytes:
     """Return one frame of what the functions above returned, at least one of them; ``PING`` is one, too."""
     return b"".join(replies)
 
 
 # What comes in
+
+
+@functools.lru_cache(maxsize=1024)
+def _sent_head(size: int) -> bytes:
+    """Return what a frame of ``size`` bytes that is one ``send`` has in front of its data; empty: it can't be one.
+
+    A length that is written longer than need be, and an id, are for ``decode_frame``.
+    """
+    for data in range(max(size - 14, 1), min(size, MAX_COMMAND_SIZE) - 4):
+        head = _begun(b"", _begun(_SEND_TAG, _begun(_SENT_DATA_TAG, b"", data), data), data)
+        if len(head) + data == size:
+            return head
+    return b""
 
 
 def _locate(payload: bytes, position: int, end: int) -> tuple[int, int, int]:
@@ -263,6 +291,20 @@ _READER = Reader(_locate, _command, _id)
 # What goes out
 
 
+@functools.lru_cache(maxsize=4096)
+def _publication_head(channel: str, data: int, tail: int) -> bytes:
+    """Return what a push of a publication has in front of ``data`` bytes of data and ``tail`` bytes behind them."""
+    rest = data + tail
+    pub = _begun(_PUSH_TAGS[Publication], _begun(_DATA_TAG, b"", data), rest)
+    named = _CHANNEL_TAG + prefixed(_utf8(channel)) if channel else b""
+    return _begun(b"", _begun(_PUSH_TAG, named + pub, rest), rest)
+
+
+def _begun(tag: bytes, begin: bytes, rest: int) -> bytes:
+    """Return the beginning of a field: its tag, the length of all of it, and its ``begin``, without the ``rest``."""
+    return tag + write_varint(len(begin) + rest) + begin
+
+
 def _message(message: Any) -> bytes:
     """Return the fields of ``message`` behind one another."""
     written = []
@@ -329,6 +371,13 @@ _ID_TAG, _ERROR_TAG, _CHANNEL_TAG, _PUSH_TAG = (
     _tag(ERROR),
     _tag(PUSH_CHANNEL),
     tag(PUSH_NUMBER, LENGTH),
+)
+_SENT_DATA_TAG = _tag(RECEIVED[Send][0])
+_SEND_TAG = next(_tag(field) for field in COMMANDS if field.of is Send)
+_DATA_TAG, _OFFSET_TAG = (
+    _tag(field, VARINT if field.kind is Kind.UINT64 else LENGTH)
+    for field in SENT[Publication]
+    if field.name in ("data", "offset")
 )
 _RESULT_TAGS = {message: _tag(field) for message, field in RESULTS.items()}
 _PUSH_TAGS = {message: _tag(field) for message, field in PUSHES.items()}

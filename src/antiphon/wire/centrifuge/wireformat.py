@@ -63,6 +63,8 @@ def write_varint(number: int) -> bytes:
         return _SMALL[number]
     if number < 0x4000:
         return bytes((number & 0x7F | 0x80, number >> 7))
+    if number < 0x200000:  # most offsets
+        return bytes((number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14))
     octets = bytearray()
     while number > 0x7F:
         octets.append(number & 0x7F | 0x80)

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 from django.utils.text import slugify
 
-from chat.demo_data import ACCOUNTS, PASSWORD, ROOMS
+from chat.demo_data import ACCOUNTS, MODERATORS, PASSWORD, ROOMS
 from chat.models import Message, Room
 
 
@@ -26,17 +26,16 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         self.stdout.write("Database is up to date.")
         users = {name: self.account(name) for name in ACCOUNTS}
+        get_user_model().objects.filter(username__in=MODERATORS).update(is_staff=True)
         for name, topic, lines in ROOMS:
             self.room(name, topic, lines, users)
 
     def account(self, name: str) -> Any:
         """Return the user of this name, created if need be."""
-        user, created = get_user_model().objects.get_or_create(username=name)
-        if created:
-            user.set_password(PASSWORD)
-            user.save()
-        self.report(created, f"account {name} (password {PASSWORD})")
-        return user
+        users = get_user_model().objects
+        user = users.filter(username=name).first()
+        self.report(user is None, f"account {name} (password {PASSWORD})")
+        return user or users.create_user(name, password=PASSWORD)
 
     def room(self, name: str, topic: str, lines: list[tuple[int, str, str]], users: dict[str, Any]) -> None:
         """Create the room and its lines, unless there is one at its address."""
