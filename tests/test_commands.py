@@ -1358,3 +1358,20 @@ async def test_where_a_group_keeps_nothing_a_loss_of_continuity_makes_its_client
     assert (push["channel"], push["unsubscribe"]["code"]) == ("open", wire.UNSUBSCRIBE_INSUFFICIENT_STATE)
     assert "was_recovering" not in await sdk.subscribed("open")
     await service.stop()
+
+
+@on_jumping_loop
+async def test_a_consumer_knows_the_key_that_a_client_publishes_by() -> None:
+    class Careful(Echo):
+        keys: list[str] = []
+
+        async def on_publish(self, request: PublishRequest) -> Any:
+            self.keys.append(request.key)
+            return request.content
+
+    service = await Service.start()
+    sdk = await Sdk(service, Careful(), scope={"user": "ann"}).connected()
+    await sdk.ask("publish", channel="open", data=1)
+    await sdk.ask("rpc", method="antiphon.publish", data={"channel": "open", "data": 1, "key": "mine"})
+    assert Careful.keys == ["", "mine"]
+    await service.stop()

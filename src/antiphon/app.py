@@ -40,7 +40,7 @@ from antiphon.wire.centrifuge.encoding import Encoding, choose
 if TYPE_CHECKING:
     from antiphon.consumer import Consumer
 
-__all__ = ["App", "configure", "current_app", "is_configured"]
+__all__ = ["App", "configure", "current_app", "is_chosen", "is_configured"]
 
 Result = TypeVar("Result")
 
@@ -292,6 +292,11 @@ def configure(**options: Any) -> None:
         asyncio.run_coroutine_threadsafe(_retire(_app.running_hub), _app.running_hub.loop)
     _configured = options
     _app = None
+
+
+def is_chosen(option: str) -> bool:
+    """Tell whether ``configure``, Django's settings or the environment name an option."""
+    return option in _configured or f"ANTIPHON_{option.upper()}" in os.environ
 
 
 def is_configured() -> bool:

@@ -90,13 +90,6 @@ def serve(application: str, *, app_dir: str, engine: str | None, **options: Any)
         App(config)  # likewise that its rules and origins can be
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
-    engine_was_chosen = _OPTIONS["engine"].environment in os.environ
-    if options["workers"] > 1 and config.engine.startswith("memory:") and not engine_was_chosen:
-        raise click.UsageError(
-            "the memory engine lives in one process: members of a group on different workers would not hear each "
-            "other. Use --workers 1, or an engine that processes share; an application without groups may say "
-            "--engine memory:// to mean it."
-        )
     sys.path.insert(0, str(Path(app_dir).resolve()))
     options = {name: value for name, value in options.items() if value is not None}
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # while the application is imported

@@ -434,19 +434,20 @@ class Commands:
             key = check_key(content["key"])
         except InvalidName as problem:
             raise Refused(codes.ERROR_BAD_REQUEST, str(problem)) from None
-        user = self._connection.user_id
-        position = await self._publish_to(self._group(content["channel"]), content["data"], f"{len(user)}:{user}:{key}")
+        position = await self._publish_to(self._group(content["channel"]), content["data"], key)
         return {"epoch": position.epoch, "offset": position.offset, "repeated": isinstance(position, Repeat)}
 
-    async def _publish_to(self, group: str, content: Any, idempotency_key: str) -> Position:
-        """Publish as the hook or the rule permits."""
+    async def _publish_to(self, group: str, content: Any, key: str) -> Position:
+        """Publish as the hook or the rule permits; with a ``key``, once for this user."""
         rule = self._hub.rule(group)
         if self._hooks.publish is not None:
-            content = await self._hooks.publish(self._consumer, PublishRequest(group, content))
+            content = await self._hooks.publish(self._consumer, PublishRequest(group, content, key))
         elif rule.publish == "deny" or (rule.publish == "members" and group not in self._subscriptions):
             raise Refused(codes.ERROR_PERMISSION_DENIED)
         self._hub.counters.publications += 1
-        publishing = Publishing(rule.retention, idempotency_key, self._connection.info_in(group))
+        user = self._connection.user_id
+        once = f"{len(user)}:{user}:{key}" if key else ""
+        publishing = Publishing(rule.retention, once, self._connection.info_in(group))
         return await self._hub.engine.publish(group, plain.encode(content), "", publishing)
 
     async def _history(self, command: commands.History) -> replies.HistoryResult:

@@ -146,10 +146,14 @@ class Permission(NamedTuple):
 
 
 class PublishRequest(NamedTuple):
-    """What a client asks for: to publish ``content`` to ``group``."""
+    """What a client asks for: to publish ``content`` to ``group``.
+
+    ``key`` is the client's own, where it may ask again with the same one and is published once; empty: it has none.
+    """
 
     group: str
     content: Any
+    key: str = ""
 
 
 class HistoryRequest(NamedTuple):

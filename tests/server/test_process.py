@@ -444,6 +444,28 @@ def test_an_engine_that_can_not_start_is_why_the_server_does_not(
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["the file is broken"]
 
 
+@pytest.mark.parametrize("chosen", [None, "the environment", "the settings"])
+def test_workers_that_would_not_hear_each_other_are_refused_unless_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, engine: Engine, caplog: pytest.LogCaptureFixture, chosen: str | None
+) -> None:
+    monkeypatch.delenv("ANTIPHON_ENGINE", raising=False)
+    if chosen == "the environment":
+        monkeypatch.setenv("ANTIPHON_ENGINE", "memory://")
+    monkeypatch.setattr(app, "_configured", {"engine": "memory://"} if chosen == "the settings" else {})
+    server = Server(Config(nothing, lifespan="off", port=0, log_config=None, workers=2))
+
+    async def main() -> None:
+        await server.startup()
+        if server.started:
+            await server.shutdown()
+
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    asyncio.run(main())
+    assert server.started is (chosen is not None)
+    assert ("--workers 1" in caplog.text) is (chosen is None)
+
+
 def test_an_engine_that_fails_to_stop_does_not_keep_the_server(
     monkeypatch: pytest.MonkeyPatch, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:

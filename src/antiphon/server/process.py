@@ -31,7 +31,7 @@ import uvicorn
 from uvicorn.config import Config
 from uvicorn.server import HANDLED_SIGNALS
 
-from antiphon.app import current_app
+from antiphon.app import current_app, is_chosen
 from antiphon.exceptions import ConfigurationError
 from antiphon.server.drain import drain_of
 
@@ -69,6 +69,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the engine and listen; a client that says nothing has ``handshake_timeout`` for TLS as well."""
         try:
+            self._check_engine()
             await current_app().start()
         except ConfigurationError as error:
             logger.error("%s", error)
@@ -79,6 +80,19 @@ class Server(uvicorn.Server):
             before, self.servers = self.servers, []
             for server in before:
                 self.servers += await self._in_place_of(server)
+
+    def _check_engine(self) -> None:
+        """Raise ``ConfigurationError`` where workers would not hear each other, and nobody has said that they may not.
+
+        Only here is it known what the application's own settings say.
+        """
+        engine = current_app().config.engine
+        if self.config.workers > 1 and engine.startswith("memory:") and not is_chosen("engine"):
+            raise ConfigurationError(
+                "the memory engine lives in one process: members of a group on different workers would not hear each "
+                "other. Use --workers 1, or an engine that processes share, like --engine sqlite:///stream.db; an "
+                "application without groups may say --engine memory:// to mean it"
+            )
 
     async def _in_place_of(self, server: asyncio.Server) -> list[asyncio.Server]:
         """Return servers on the same sockets that cut off half-open TLS: uvicorn leaves that to the loop, at 60 s."""

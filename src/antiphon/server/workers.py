@@ -127,6 +127,7 @@ class Workers:
     def run(self) -> int:
         """Start the workers, look after them until a signal says stop, stop them, and return the exit code."""
         with self._signals_heard():
+            self._listener.listen(self._config.backlog)  # who comes before the first worker is ready waits for it
             logger.info("Started parent process [%d]", os.getpid())
             try:
                 code = self._look_after_them()
