@@ -21,7 +21,7 @@ from antiphon.roster import Roster
 from antiphon.types import ClientInfo, Event, Page, Position, Publication, Publishing, Retention
 
 from .. import fakes
-from . import sqlite
+from . import redis, sqlite
 
 __all__ = ["KINDS", "Heard", "Kind", "Process", "World", "on_every_engine"]
 
@@ -387,6 +387,30 @@ KINDS = [
         run=sqlite.run,
         settled=sqlite.File.settled,
         pass_time=sqlite.File.pass_time,
+        until=sqlite.until,
+    ),
+    Kind(
+        "redis",
+        redis.Database,
+        shared=True,
+        lasting=True,
+        lease=redis.LEASE,
+        kill=redis.kill,
+        run=sqlite.run,
+        settled=redis.Database.settled,
+        pass_time=redis.Database.pass_time,
+        until=sqlite.until,
+    ),
+    Kind(
+        "redis cluster",
+        functools.partial(redis.Database, is_cluster=True),
+        shared=True,
+        lasting=True,
+        lease=redis.LEASE,
+        kill=redis.kill,
+        run=redis.run_on_uvloop,
+        settled=redis.Database.settled,
+        pass_time=redis.Database.pass_time,
         until=sqlite.until,
     ),
 ]

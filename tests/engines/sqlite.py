@@ -99,7 +99,7 @@ async def kill(engine: Engine) -> None:
     await engine._close()
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
+def run(main: Coroutine[Any, Any, None], new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
     """Run ``main``, and fail for tasks that were left behind, and callbacks that raised."""
     faults: list[str] = []
 
@@ -110,5 +110,6 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         assert not tasks, f"tasks were left behind: {tasks}"
 
-    asyncio.run(strictly())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(strictly())
     assert not faults, faults

@@ -209,6 +209,7 @@ async def test_publications_while_nobody_is_subscribed_are_kept(world: World) ->
     process, retention = await world.process(), world.retention()
     await process.engine.subscribe("a", retention)
     await process.publish("a", b"1", retention=retention)
+    await process.hears(1)
     process.engine.unsubscribe("a")
     await process.publish("a", b"2", retention=retention)
     await process.engine.subscribe("a", retention)
@@ -606,7 +607,7 @@ async def test_every_name_is_a_group_of_its_own(world: World) -> None:
     assert {(position.offset, type(position)) for position in positions} == {(1, Position)}
     assert len({position.epoch for position in positions}) == len(NAMES)
     await process.hears(len(NAMES))
-    assert [(name, each.data) for name, each in process.heard.publications] == [(name, name.encode()) for name in NAMES]
+    assert {name: each.data for name, each in process.heard.publications} == {name: name.encode() for name in NAMES}
 
 
 @on_every_engine

@@ -26,9 +26,25 @@ def _sqlite(url: str, counters: Counters) -> Engine:
     return SqliteEngine(parse(url), counters)
 
 
+def _redis(url: str, counters: Counters) -> Engine:
+    try:
+        from antiphon.engines.redis.engine import RedisEngine  # hiredis is an extra
+        from antiphon.engines.redis.options import parse
+    except ModuleNotFoundError as error:
+        if error.name != "hiredis":
+            raise
+        raise ConfigurationError(
+            f"engine {urlsplit(url).scheme}:// needs a package: pip install 'antiphon[redis]'"
+        ) from None
+    return RedisEngine(parse(url), counters)
+
+
+_REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
 _ENGINES: dict[str, Callable[[str, Counters], Engine]] = {
     "memory": _memory,
     "sqlite": _sqlite,
+    **dict.fromkeys(_REDIS, _redis),
 }
 
 
