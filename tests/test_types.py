@@ -92,3 +92,9 @@ def test_several_connections_of_a_user_are_one_user_and_so_are_all_that_are_nobo
 def test_a_permission_is_true_and_says_nothing_where_nothing_is_given() -> None:
     assert Permission() == (None, None)
     assert bool(Permission()) is True
+
+
+def test_a_stream_lasts_as_long_as_anything_that_is_kept_of_it() -> None:
+    assert Retention(10, 100.0, 30.0, 20.0).rest == 100.0
+    assert Retention(0, 100.0, 30.0, 20.0).rest == 30.0
+    assert Retention(0, 100.0, 30.0, 40.0).rest == 40.0

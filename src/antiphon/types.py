@@ -116,6 +116,11 @@ class Retention(NamedTuple):
     position_lifetime: float
     idempotency_window: float
 
+    @property
+    def rest(self) -> float:
+        """For how many seconds a stream lasts that nobody is subscribed to: as long as anything that is kept of it."""
+        return max(self.position_lifetime, self.idempotency_window, self.lifetime if self.size else 0)
+
 
 class Publishing(NamedTuple):
     """What goes with a publication besides its data, where anything does."""

@@ -342,9 +342,7 @@ async def test_a_refusal_is_told_and_stops_nobody(sdk_server: Server, node: Node
     assert pending == []
 
 
-async def test_who_hears_of_refusals_need_not_look_at_promises(
-    sdk_server: Server, node: NodeScript, name: str
-) -> None:
+async def test_who_hears_of_refusals_need_not_look_at_promises(sdk_server: Server, node: NodeScript, name: str) -> None:
     code = """
         const unhandled = [];
         process.on("unhandledRejection", (error) => unhandled.push(error.message));

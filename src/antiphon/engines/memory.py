@@ -65,7 +65,7 @@ class _Stream:
         """Keep as much and for as long as ``retention`` says, from now on."""
         self.retention = retention
         self.size = min(retention.size, sys.maxsize)
-        self.lifetime = _lifetime(retention)
+        self.lifetime = retention.rest
 
     def keep(self, publication: Publication, expires: float) -> None:
         """Add the newest publication in place of the oldest of what is more than ``size``."""
@@ -177,12 +177,6 @@ class _Queue:
         """Take out all."""
         self._heap.clear()
         self._left = 0
-
-
-def _lifetime(retention: Retention) -> float:
-    """Return for how long a stream lasts that nobody is subscribed to: as long as anything that is kept of it."""
-    kept = retention.lifetime if retention.size else 0
-    return max(retention.position_lifetime, retention.idempotency_window, kept)
 
 
 def _position(stream: _Stream) -> Position:

@@ -161,7 +161,7 @@ class RedisEngine(Engine):
         if publishing is not None:
             retention = publishing.retention
             size, lifetime, window = retention.size, _milliseconds(retention.lifetime), retention.idempotency_window
-            position_lifetime = _position_lifetime(retention)
+            position_lifetime = _milliseconds(retention.rest)
             if publishing.idempotency_key and window > 0:
                 keys.append(self._keys.idempotency(group, publishing.idempotency_key))
         epoch, offset, is_repeat = await client.pipeline.run(
@@ -199,7 +199,7 @@ class RedisEngine(Engine):
             scripts.HISTORY,
             self._stream_keys(group),
             *self._known(group),
-            _position_lifetime(retention),
+            _milliseconds(retention.rest),
             "XREVRANGE" if reverse else "XRANGE",
             begin,
             -1 if limit is None else limit,
@@ -270,7 +270,7 @@ class RedisEngine(Engine):
             interest = self._interests[group] = _Interest(_milliseconds(IDLE))
             self._groups[channel.encode()] = group
         if retention is not None:
-            interest.lifetime = _position_lifetime(retention)
+            interest.lifetime = _milliseconds(retention.rest)
         try:
             await asyncio.gather(client.subscription.subscribe(channel), self._watch(group, interest))
         except BaseException:
@@ -386,12 +386,6 @@ def _publication(entry: list[Any], epoch: str) -> Publication:
 
 def _milliseconds(seconds: float) -> int:
     return min(round(seconds * 1000), _LONGEST) if seconds < _LONGEST else _LONGEST
-
-
-def _position_lifetime(retention: Retention) -> int:
-    """Return for how many ms the position lasts: as long as anything that is kept of the stream."""
-    kept = retention.lifetime if retention.size else 0
-    return _milliseconds(max(retention.position_lifetime, retention.idempotency_window, kept))
 
 
 def _start_error(fault: Fault) -> Exception:

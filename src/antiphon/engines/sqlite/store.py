@@ -25,7 +25,6 @@ from antiphon.types import ClientInfo, Page, Position, Publication, Publishing, 
 __all__ = [
     "IDLE",
     "Store",
-    "lifetime_of",
     "milliseconds",
     "needs_touch",
     "read_commits",
@@ -51,12 +50,6 @@ _encode = msgspec.msgpack.Encoder().encode
 def milliseconds(seconds: float) -> int:
     """Return ``seconds`` as the database has them."""
     return int(seconds * 1000)
-
-
-def lifetime_of(retention: Retention) -> int:
-    """Return for how long a group is kept that nobody uses: as long as anything of it."""
-    kept = retention.lifetime if retention.size else 0
-    return milliseconds(max(retention.position_lifetime, retention.idempotency_window, kept))
 
 
 class _Group:
@@ -169,7 +162,7 @@ class Store:
             self._keep(group, data, rest, retention, now)
         else:
             self._keep_nothing(group)
-        group.lifetime = lifetime_of(retention)
+        group.lifetime = milliseconds(retention.rest)
         return self._published(group, Publication(data, group.epoch, group.top, now / 1000, key, info, tags), now)
 
     def _published(self, group: _Group, publication: Publication, now: int) -> Position:
@@ -217,7 +210,7 @@ class Store:
         """Return the top of the stream, and keep its position from now on as the retention says."""
         group = self._awake(name, now)
         if retention is not None:
-            group.lifetime = lifetime_of(retention)
+            group.lifetime = milliseconds(retention.rest)
         group.used(now)
         return Position(group.epoch, group.top)
 
@@ -421,7 +414,7 @@ def first_kept(connection: sqlite3.Connection, group_id: int, first: int, top: i
 def needs_touch(connection: sqlite3.Connection, name: str, retention: Retention, now: int) -> bool:
     """Tell whether a read of the group has to be written down, so that its position lasts."""
     row = connection.execute("SELECT id, lifetime, forget FROM groups WHERE name = ?", (name,)).fetchone()
-    lasts = lifetime_of(retention)
+    lasts = milliseconds(retention.rest)
     if row is None or row[1] != lasts:
         return True
     if row[2] >= now + lasts and row[2] > now:
