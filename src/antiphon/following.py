@@ -247,24 +247,30 @@ class Following:
     def check_soon(self) -> None:
         """Check now: the engine may have missed publications.
 
-        Of a group that keeps none nobody can say what they were: its members are told that there may be a gap.
+        Of a group that keeps none nobody can say what they were: its members are told that there may be a gap, before
+        the next publication, or when the engine has been asked where the stream is.
         """
         doubted = [group for group in self._hub.groups.values() if not group.is_kept]
+        for group in doubted:
+            group.is_doubted = True
         self._hub.start(self._check_once(doubted))
 
     async def _check_once(self, doubted: list[Group]) -> None:
         try:
-            await self.check()
             for number, group in enumerate(doubted, 1):
-                page = await self._hub.engine.history(group.name, group.rule.retention, limit=0)
-                self._hub.in_turn(self._doubt, group, page.top)
+                if group.is_doubted and self._hub.groups.get(group.name) is group:
+                    page = await self._hub.engine.history(group.name, group.rule.retention, limit=0)
+                    self._hub.in_turn(self.doubt, group, page.top)
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
+            await self.check()
         except Exception:
             logger.exception("the groups' positions can't be checked after the engine lost continuity")
 
-    def _doubt(self, group: Group, position: Position) -> None:
-        if self._hub.groups.get(group.name) is group and group:
+    def doubt(self, group: Group, position: Position) -> None:
+        """Tell the members of a group that keeps nothing, once, that what came before ``position`` may be lost."""
+        if group.is_doubted and self._hub.groups.get(group.name) is group:
+            group.is_doubted = False
             self._hub.counters.gaps += 1
             logger.error("group %r: publications may be lost, and it keeps none; its members are told", group.name)
             self._tell_all(group, position)

@@ -158,6 +158,7 @@ class Group:
         "followers",
         "heard",
         "inboxes",
+        "is_doubted",
         "is_kept",
         "is_noted",
         "keeps_all",
@@ -180,6 +181,8 @@ class Group:
         """Whether publications are kept, and have a position that members go by (``following``)."""
         self.newest_only = rule.recovery == "cache"
         """Whether each publication takes the place of those before it, for who comes back."""
+        self.is_doubted = False
+        """Whether publications may have been lost that nobody can know of, and nobody has been told (``following``)."""
         self.is_noted = rule.presence != "off"
         """Whether it is noted who is in it (``attendance``)."""
         self.epoch: str | None = None

@@ -486,6 +486,8 @@ class Hub:
         self._publish(group, publication)
 
     def _publish(self, group: Group, publication: Publication) -> None:
+        if group.is_doubted:
+            self.following.doubt(group, Position(publication.epoch, publication.offset - 1))
         if not group.is_kept or self.following.is_next(group, publication):
             self.deliver_publication(group, publication)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from antiphon.types import Position
 
-from .chaos import checker
+from .chaos import checker, finding
 from .chaos.ledger import Ledger
-from .chaos.plan import Plan
+from .chaos.plan import BY_NAME, Plan, sqlite_url
 from .chaos.run import run, spawn
+from .chaos.survey import compare
 from .chaos.trail import (
     Began,
     Ended,
@@ -34,13 +36,21 @@ SEED = 20_261_122
 
 #: What is broken in antiphon, once in so many, and what the checker has to find then.
 FAULTS = {
-    "drop:100": checker.HOLE,
-    "repeat:100": checker.REPEATED,
-    "swap:100": checker.HOLE,
-    "spoil:100": checker.SPOILED,
-    "thin:2": checker.HOLE,
-    "claim:1": checker.HOLE,
-    "deny:2": checker.NEEDLESS,
+    "drop:100": finding.HOLE,
+    "repeat:100": finding.REPEATED,
+    "swap:100": finding.HOLE,
+    "spoil:100": finding.SPOILED,
+    "thin:2": finding.HOLE,
+    "claim:1": finding.HOLE,
+    "deny:2": finding.NEEDLESS,
+}
+#: The same of several processes and the engine that they share.
+SHARED_FAULTS = {
+    "drop:20": finding.HOLE,
+    "double:10": finding.GIVEN_TWICE,
+    "unkeyed:1": finding.PUBLISHED_TWICE,
+    "hollow:1": finding.NOT_KEPT,
+    "linger:1": finding.GHOST,
 }
 
 
@@ -63,27 +73,28 @@ def subscribed(told: int, since: int | None = None, *, recovered: bool = False, 
     [
         (KEPT, [subscribed(2), Run(3, 3, 7)], []),
         (KEPT, [subscribed(0), Run(1, 1, 2), Ended(0), subscribed(2, 2, recovered=True), Run(3, 3, 7)], []),
-        (KEPT, [subscribed(0), Run(1, 1, 2), Run(4, 4, 6)], [checker.HOLE]),
-        (KEPT, [subscribed(0), Run(1, 1, 2), Ended(0), subscribed(2, 2, recovered=True), Run(4, 4, 6)], [checker.HOLE]),
-        (KEPT, [subscribed(0), Run(1, 1, 2), Run(2, 2, 8)], [checker.REPEATED]),
-        (KEPT, [subscribed(0), Run(1, 2, 1), Run(2, 2, 8)], [checker.MISPLACED]),
-        (KEPT, [subscribed(0), Run(1, 1, 8)], [checker.STRANDED]),
-        (KEPT, [subscribed(0), Run(1, 1, 2), Ended(0), subscribed(9, 2)], [checker.NEEDLESS]),
-        (KEPT, [subscribed(0), Run(1, 1, 2), Ended(0), subscribed(9, 2, heard=False)], [checker.UNRECOVERED]),
-        (KEPT, [subscribed(0), Overheard(1), Run(1, 1, 9)], [checker.OVERTAKEN]),
-        (KEPT, [subscribed(0), Spoiled("?"), Run(1, 1, 9)], [checker.SPOILED]),
+        (KEPT, [subscribed(0), Run(1, 1, 2), Run(4, 4, 6)], [finding.HOLE]),
+        (KEPT, [subscribed(0), Run(1, 1, 2), Ended(0), subscribed(2, 2, recovered=True), Run(4, 4, 6)], [finding.HOLE]),
+        (KEPT, [subscribed(0), Run(1, 1, 2), Run(2, 2, 8)], [finding.REPEATED]),
+        (KEPT, [subscribed(0), Run(1, 2, 1), Run(2, 2, 8)], [finding.MISPLACED]),
+        (KEPT, [subscribed(0), Run(1, 1, 8)], [finding.STRANDED]),
+        (KEPT, [subscribed(0), Run(1, 1, 2), Ended(0), subscribed(9, 2)], [finding.NEEDLESS]),
+        (KEPT, [subscribed(0), Run(1, 1, 2), Ended(0), subscribed(9, 2, heard=False)], [finding.UNRECOVERED]),
+        (KEPT, [subscribed(0), Overheard(1), Run(1, 1, 9)], [finding.OVERTAKEN]),
+        (KEPT, [subscribed(0), Spoiled("?"), Run(1, 1, 9)], [finding.SPOILED]),
         (LIVE, [Began(), Run(0, 2, 3), Ended(1006), Began(), Run(0, 9)], []),
-        (LIVE, [Began(), Run(0, 2, 3), Run(0, 6, 4)], [checker.HOLE]),
-        (LIVE, [Began(), Floor(2), Run(0, 4, 6)], [checker.HOLE]),
-        (LIVE, [Began(), Run(0, 4, 6), Floor(2)], [checker.HOLE]),
-        (LIVE, [Began(), Run(0, 2, 3), Ended(1006), Began(), Run(0, 4, 6)], [checker.REPEATED]),
+        (LIVE, [Began(), Run(0, 2, 3), Run(0, 6, 4)], [finding.HOLE]),
+        (LIVE, [Began(), Floor(2), Run(0, 4, 6)], [finding.HOLE]),
+        (LIVE, [Began(), Run(0, 4, 6), Floor(2)], [finding.HOLE]),
+        (LIVE, [Began(), Run(0, 2, 3), Ended(1006), Began(), Run(0, 4, 6)], [finding.REPEATED_AT_FIRST]),
+        (LIVE, [Began(), Run(0, 2, 3), Run(0, 4, 6)], [finding.REPEATED]),
         (LIVE, [Began(), Run(0, 2, 3), Gap(at(8)), Run(0, 9)], []),
-        (LIVE, [Began(), Run(0, 2, 3), Overheard(5), Run(0, 5, 5)], [checker.OVERTAKEN]),
-        (LIVE, [Began(), Run(0, 2, 3)], [checker.STRANDED]),
-        (LIVE, [Began(), Refused("no"), Run(0, 2, 8)], [checker.REFUSED]),
+        (LIVE, [Began(), Run(0, 2, 3), Overheard(5), Run(0, 5, 5)], [finding.OVERTAKEN]),
+        (LIVE, [Began(), Run(0, 2, 3)], [finding.STRANDED]),
+        (LIVE, [Began(), Refused("no"), Run(0, 2, 8)], [finding.REFUSED]),
         (TICKER, [Began(), Run(0, 2, 3), Missed(4), Run(0, 9)], []),
-        (TICKER, [Began(), Run(0, 2, 3), Missed(3), Run(0, 9)], [checker.MISCOUNTED]),
-        (TICKER, [Began(), Run(0, 2, 3), Missed(4), Run(0, 5, 5)], [checker.MISCOUNTED]),
+        (TICKER, [Began(), Run(0, 2, 3), Missed(3), Run(0, 9)], [finding.MISCOUNTED]),
+        (TICKER, [Began(), Run(0, 2, 3), Missed(4), Run(0, 5, 5)], [finding.MISCOUNTED]),
     ],
 )
 def test_trail_is_judged(group: str, entries: list[Entry], kinds: list[str]) -> None:
@@ -91,7 +102,59 @@ def test_trail_is_judged(group: str, entries: list[Entry], kinds: list[str]) -> 
     ledger.published(group, 1, [at(offset) for offset in range(1, 10)])
     trail = Trail(group)
     trail.entries = entries
-    assert [finding.kind for finding in checker.check(ledger, trail)] == kinds
+    assert [found.kind for found in checker.check(ledger, trail)] == kinds
+
+
+def kept(answer: list[tuple[str, int, int | None]], top: int, removed: int = 0) -> list[str]:
+    """Return what is found where numbers 1 to 5 were published in a group that keeps 100, and ``answer`` is kept."""
+    ledger = Ledger()
+    ledger.published(KEPT, 1, map(at, range(1, 6)))
+    if removed:
+        ledger.removing(KEPT).until = removed
+    found = compare(ledger, BY_NAME[KEPT], ledger.known(KEPT), {"top": top, "kept": answer})
+    return [each.kind for each in found]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "top", "removed", "kinds"),
+    [
+        ([1, 2, 3, 4, 5], 5, 0, []),
+        ([1, 2, 3, 4, 5, 6, 7], 7, 0, []),
+        ([4, 5], 5, 3, []),
+        ([2, 3, 4, 5], 101, 0, []),
+        ([1, 2, 3, 4], 5, 0, [finding.NOT_KEPT]),
+        ([1, 2, 3, 4], 4, 0, [finding.NOT_KEPT]),
+        ([4, 5], 5, 2, [finding.NOT_KEPT]),
+        ([1, 2, 4, 5], 5, 0, [finding.HOLE, finding.NOT_KEPT]),
+    ],
+)
+def test_history_is_compared(offsets: list[int], top: int, removed: int, kinds: list[str]) -> None:
+    assert kept([("epoch", offset, offset) for offset in offsets], top, removed) == kinds
+
+
+def test_history_with_another_content_or_number_is_noticed() -> None:
+    assert kept([("epoch", 1, 1), ("epoch", 2, None), *(("epoch", each, each) for each in (3, 4, 5))], 5) == [
+        finding.SPOILED
+    ]
+    assert kept([("epoch", 1, 2), *(("epoch", each, each) for each in (2, 3, 4, 5))], 5) == [finding.MISPLACED]
+
+
+@pytest.mark.parametrize(
+    ("answers", "kinds"),
+    [
+        ([(1, [1, 2]), (1, [1, 2]), (3, [4]), (4, [3])], []),
+        ([(1, [1, 2]), (3, [2]), (4, [4])], [finding.GIVEN_TWICE]),
+        ([(1, [1, 2]), (1, [3, 4]), (3, [5, 6])], [finding.PUBLISHED_TWICE, finding.PUBLISHED_TWICE]),
+        ([(1, [1, 2]), (3, [3, 5])], [finding.PUBLISHED_TWICE]),
+        ([(1, [1, 2]), (3, [3])], [finding.MISPLACED]),
+    ],
+)
+def test_ledger_is_judged(answers: list[tuple[int, list[int]]], kinds: list[str]) -> None:
+    ledger = Ledger()
+    ledger.ask(KEPT, 4)
+    for first, offsets in answers:
+        ledger.published(KEPT, first, map(at, offsets))
+    assert [found.kind for found in ledger.check()] == kinds
 
 
 async def outcome(servers: Servers, plan: Plan) -> Verdict:
@@ -137,4 +200,56 @@ async def test_checker_finds_each_fault(servers: Servers) -> None:
     ]
     verdicts = await asyncio.gather(*(outcome(servers, plan) for plan in plans))
     for (fault, kind), verdict in zip(FAULTS.items(), verdicts, strict=True):
+        assert kind in verdict.kinds, f"{fault} was not found as a {kind}:\n{verdict.text()}"
+
+
+async def test_no_worker_takes_anything_along_when_it_dies(
+    servers: Servers, tmp_path: Path, node_packages: None
+) -> None:
+    plan = Plan(
+        seed=SEED,
+        clients=40,
+        publications=3000,
+        seconds=9,
+        sdks=3,
+        pages=8,
+        mischief=10,
+        engine=sqlite_url(tmp_path),
+        workers=2,
+        calm=2,
+        environment={"CHAOS_REFUSAL": "50"},
+    )
+    verdict = await outcome(servers, plan)
+    assert not verdict.findings, verdict.text()
+    assert verdict.figures["workers killed"] > 0
+    assert verdict.figures["clients of workers that were killed"] > 5
+    assert verdict.figures["recoveries"] > 50
+    assert verdict.figures["histories compared"] > 4
+    assert verdict.figures["publications asked for through a script"] > 100
+    assert verdict.figures["orders repeated: EngineUnavailable"] > 0
+    assert verdict.figures["orders repeated: OutcomeUnknown"] > 0
+
+
+async def test_checker_finds_each_fault_of_several_processes(servers: Servers, tmp_path: Path) -> None:
+    plans = []
+    for fault in SHARED_FAULTS:
+        folder = tmp_path / fault.partition(":")[0]
+        folder.mkdir()
+        plans.append(
+            Plan(
+                seed=SEED,
+                clients=10,
+                publications=500,
+                seconds=2,
+                sdks=1,
+                mischief=4,
+                patience=1.5,
+                engine=sqlite_url(folder),
+                workers=2,
+                calm=1,
+                environment={"CHAOS_FAULT": fault},
+            )
+        )
+    verdicts = await asyncio.gather(*(outcome(servers, plan) for plan in plans))
+    for (fault, kind), verdict in zip(SHARED_FAULTS.items(), verdicts, strict=True):
         assert kind in verdict.kinds, f"{fault} was not found as a {kind}:\n{verdict.text()}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.integration.servers import Servers, clean_environment
 
-from .plan import Plan
+from .plan import Plan, sqlite_url
 from .run import run, spawn
 from .storm import storm
 
@@ -26,30 +26,25 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300, help="over which they are published")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32), help="what goes wrong is drawn with it")
     parser.add_argument("--sdks", type=int, default=10, help="how many real SDKs in each encoding")
+    parser.add_argument("--pages", type=int, default=40, help="how many of antiphon's own client for browsers")
+    parser.add_argument("--workers", type=int, default=1, help="with more than one they are killed and frozen, too")
+    parser.add_argument("--engine", choices=["memory", "sqlite"], default="memory", help="sqlite for several workers")
+    parser.add_argument("--calm", type=float, default=8, help="seconds between two things that a worker suffers, about")
     parser.add_argument("--mischief", type=float, default=6, help="things that go wrong per second")
     parser.add_argument("--carrier", type=int, default=0, help="lose, repeat and delay one in so many below the hub")
+    parser.add_argument("--refusal", type=int, default=0, help="with several workers: let one in so many fail")
     parser.add_argument("--fault", default="", help="break antiphon, to see it noticed: drop:1000, repeat:1000, …")
     parser.add_argument("--storm", type=int, default=0, help="instead: so many clients come back at the same moment")
     arguments = parser.parse_args()
-    environment = {"CHAOS_FAULT": arguments.fault} if arguments.fault else {}
-    if arguments.carrier:
-        environment["CHAOS_CARRIER"] = str(arguments.carrier)
-    plan = Plan(
-        seed=arguments.seed,
-        clients=arguments.clients,
-        publications=arguments.publications,
-        seconds=arguments.seconds,
-        sdks=arguments.sdks,
-        mischief=arguments.mischief,
-        patience=60,
-        environment=environment,
-    )
+    if arguments.workers > 1 and arguments.engine == "memory":
+        parser.error("the memory engine lives in one process: several workers need --engine sqlite")
     begun = time.monotonic()
 
     def say(words: str) -> None:
         print(f"{time.monotonic() - begun:6.1f} s  {words}", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
+        plan = _plan(arguments, Path(folder))
         servers = Servers(Path(folder), clean_environment())
         try:
             say(f"seed {plan.seed}; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
@@ -63,6 +58,28 @@ def main() -> int:
             servers.close()
     print(verdict.text(), flush=True)
     return 1 if verdict.findings else 0
+
+
+def _plan(arguments: argparse.Namespace, folder: Path) -> Plan:
+    environment = {"CHAOS_FAULT": arguments.fault} if arguments.fault else {}
+    if arguments.carrier:
+        environment["CHAOS_CARRIER"] = str(arguments.carrier)
+    if arguments.refusal:
+        environment["CHAOS_REFUSAL"] = str(arguments.refusal)
+    return Plan(
+        seed=arguments.seed,
+        clients=arguments.clients,
+        publications=arguments.publications,
+        seconds=arguments.seconds,
+        sdks=arguments.sdks,
+        pages=arguments.pages,
+        engine=sqlite_url(folder) if arguments.engine == "sqlite" else "memory://",
+        workers=arguments.workers,
+        calm=arguments.calm,
+        mischief=arguments.mischief,
+        patience=60,
+        environment=environment,
+    )
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ Laws for a member with a position, where the group keeps its history:
   was told to stand if not;
 - it is told of a gap only where history does not have what it missed.
 
-For every other member, which goes by the numbers in the contents:
+For every other member, which goes by the offsets that the numbers in the contents have got:
 - they grow; a hole lies between two times that it was in the group, or as much was told as is missing;
-- where it was told that everything behind a number will come, that is so.
+- where it was told that everything behind an offset will come, that is so.
 
 For both: what comes is what was published there; no event comes before a publication that was made before it; and in
 the end the newest publication has come.
@@ -16,43 +16,35 @@ the end the newest publication has come.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from antiphon.types import Position
 
+from .finding import (
+    HOLE,
+    MISCOUNTED,
+    MISPLACED,
+    NEEDLESS,
+    OVERTAKEN,
+    REFUSED,
+    REPEATED,
+    REPEATED_AT_FIRST,
+    SPOILED,
+    STRANDED,
+    UNRECOVERED,
+    Finding,
+)
 from .ledger import Ledger
 from .plan import BY_NAME, GroupPlan
 from .trail import Began, Ended, Floor, Gap, Missed, Overheard, Refused, Run, Spoiled, Subscribed, Trail
 
-__all__ = ["HOLE", "LOSSES", "Finding", "check"]
-
-HOLE = "hole"
-MISCOUNTED = "miscounted"
-STRANDED = "stranded"
-UNRECOVERED = "unrecovered"
-REPEATED = "repeated"
-SPOILED = "spoiled"
-MISPLACED = "misplaced"
-NEEDLESS = "needless gap"
-OVERTAKEN = "overtaken"
-REFUSED = "refused"
-#: Findings that say: something was lost, and nobody was told.
-LOSSES = frozenset({HOLE, MISCOUNTED, STRANDED, UNRECOVERED})
-
-
-class Finding(NamedTuple):
-    """Something that must not be."""
-
-    kind: str
-    group: str
-    words: str
+__all__ = ["check"]
 
 
 def check(ledger: Ledger, trail: Trail) -> list[Finding]:
     """Return what is wrong in a trail that has ended."""
     plan = BY_NAME[trail.group]
     positioned = any(isinstance(entry, Subscribed) for entry in trail.entries)
-    checker = _ByOffset(ledger, plan) if positioned else _ByNumber(ledger, plan)
+    checker = _ByOffset(ledger, plan) if positioned else _ByPlace(ledger, plan)
     return list(checker.findings(trail))
 
 
@@ -103,6 +95,8 @@ class _ByOffset(_Checker):
             yield from self._run(entry)
         elif isinstance(entry, Overheard):
             after = self.ledger.position(self.group, entry.after)
+            if after is None:
+                return
             if self.position is None or (after.epoch == self.position.epoch and after.offset > self.position.offset):
                 yield self.finding(OVERTAKEN, f"at {self.position} it got an event from behind {after}")
 
@@ -144,16 +138,16 @@ class _ByOffset(_Checker):
     def end(self) -> Iterator[Finding]:
         """Judge where the member stands in the end."""
         top = self.ledger.top(self.group)
-        if top and self.position != self.ledger.position(self.group, top):
+        if top and self.position != self.ledger.newest(self.group):
             yield self.finding(STRANDED, f"it ended at {self.position}, the stream at offset {top}")
 
 
-class _ByNumber(_Checker):
-    """For a member without a position."""
+class _ByPlace(_Checker):
+    """For a member without a position; ``place`` is the offset of the last that came."""
 
     def __init__(self, ledger: Ledger, plan: GroupPlan) -> None:
         super().__init__(ledger, plan)
-        self.number = 0
+        self.place = 0
         self.first: int | None = None
         """What came first since it joined."""
         self.floor: int | None = None
@@ -166,9 +160,9 @@ class _ByNumber(_Checker):
             self.first = self.floor = None
             self.missed, self.has_gap = 0, False
         elif isinstance(entry, Floor):
-            self.floor = entry.number
-            if self.first is not None and self.first > entry.number + 1 and not self.missed:
-                yield self.finding(HOLE, f"it joined behind {entry.number}, and {self.first} came first")
+            self.floor = entry.offset
+            if self.first is not None and self.first > entry.offset + 1 and not self.missed:
+                yield self.finding(HOLE, f"it joined behind {entry.offset}, and {self.first} came first")
         elif isinstance(entry, Missed):
             self.missed += entry.messages
         elif isinstance(entry, Gap):
@@ -178,38 +172,48 @@ class _ByNumber(_Checker):
         elif isinstance(entry, Run):
             yield from self._run(entry)
 
-    def _overheard(self, after: int) -> Iterator[Finding]:
-        if self.plan.drops or self.has_gap:
+    def _overheard(self, number: int) -> Iterator[Finding]:
+        after = self.ledger.position(self.group, number)
+        if self.plan.drops or self.has_gap or after is None:
             return
-        reached = self.number if self.first is not None else self.floor
-        if reached is not None and max(reached, self.floor or 0) < after:
-            yield self.finding(OVERTAKEN, f"behind {reached} it got an event from behind {after}")
+        reached = self.place if self.first is not None else self.floor
+        if reached is not None and max(reached, self.floor or 0) < after.offset:
+            yield self.finding(OVERTAKEN, f"behind {reached} it got an event from behind {after.offset}")
 
     def _run(self, run: Run) -> Iterator[Finding]:
-        before = self.number if self.first is not None else self.floor
-        if run.number <= self.number:
-            yield self.finding(REPEATED, f"behind {self.number} came {run.number}")
-        elif before is not None and run.number > before + 1:
-            yield from self._hole(before, run.number)
-        elif self.missed and self.first is not None:
-            yield self.finding(MISCOUNTED, f"it was told that it missed {self.missed} before {run.number}: none is")
-        if self.first is None:
-            self.first = run.number
-        self.missed, self.has_gap = 0, False
-        self.number = run.number + run.count - 1
+        came = 0
+        for first, count in self.ledger.places(self.group, run):
+            yield from self._came(first, count)
+            came += count
+        if came != run.count:
+            yield self.finding(MISPLACED, f"it got number {run.number} to {run.number + run.count}, not all published")
 
-    def _hole(self, before: int, number: int) -> Iterator[Finding]:
-        missing = number - before - 1
+    def _came(self, first: int, count: int) -> Iterator[Finding]:
+        before = self.place if self.first is not None else self.floor
+        if first <= self.place:
+            kind = REPEATED if self.first is not None else REPEATED_AT_FIRST
+            yield self.finding(kind, f"behind {self.place} came {first}")
+        elif before is not None and first > before + 1:
+            yield from self._hole(before, first)
+        elif self.missed and self.first is not None:
+            yield self.finding(MISCOUNTED, f"it was told that it missed {self.missed} before {first}: none is")
+        if self.first is None:
+            self.first = first
+        self.missed, self.has_gap = 0, False
+        self.place = first + count - 1
+
+    def _hole(self, before: int, first: int) -> Iterator[Finding]:
+        missing = first - before - 1
         if self.missed:
             # Where it did not get one yet, some of what was left out may be from before its floor.
             if missing > self.missed or (self.first is not None and missing != self.missed):
-                words = f"between {before} and {number} it was told that it missed {self.missed}"
+                words = f"between {before} and {first} it was told that it missed {self.missed}"
                 yield self.finding(MISCOUNTED, words)
         elif not self.has_gap:
-            yield self.finding(HOLE, f"behind {before} came {number}")
+            yield self.finding(HOLE, f"behind {before} came {first}")
 
     def end(self) -> Iterator[Finding]:
         """Judge where the member stands in the end."""
         top = self.ledger.top(self.group)
-        if self.number != top:
-            yield self.finding(STRANDED, f"the last that came was {self.number}, the newest is {top}")
+        if self.place != top:
+            yield self.finding(STRANDED, f"the last that came was {self.place}, the newest is {top}")

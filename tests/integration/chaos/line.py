@@ -26,6 +26,8 @@ class Line:
         """Seconds that it takes each way."""
         self.stalls = False
         """Whether nothing is passed on from the server."""
+        self.opened_at = self.broken_at = 0.0
+        """When a connection last reached the server, and when the server last ended one, by the loop's clock."""
 
     async def open(self) -> None:
         """Begin to listen."""
@@ -72,6 +74,7 @@ class Line:
         try:
             await loop.sock_connect(connection, self._server_address)
             await loop.create_connection(lambda: link.far, sock=connection)
+            self.opened_at = loop.time()
         except OSError:
             connection.close()
             link.cut()
@@ -86,6 +89,7 @@ class _Link:
         self.far = _End(self, is_near=False)
         self.near.other, self.far.other = self.far, self.near
         self._task: asyncio.Task[None] | None = None
+        self._is_cut = False
 
     def opened(self) -> None:
         """Reach for the server: a client is there."""
@@ -99,6 +103,7 @@ class _Link:
 
     def cut(self, *, reset: bool = False) -> None:
         """End both ends without a word."""
+        self._is_cut = True
         self.line.discard(self)
         for end in (self.near, self.far):
             if end.transport is not None:
@@ -108,6 +113,8 @@ class _Link:
 
     def ended(self, end: _End) -> None:
         """End the other end, behind what is on its way to it."""
+        if end is self.far and not self.near.is_over and not self._is_cut:
+            self.line.broken_at = asyncio.get_running_loop().time()
         if end.other.transport is None or end.other.is_over:
             self.line.discard(self)
         end.other.finish()

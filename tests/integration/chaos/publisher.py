@@ -3,47 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
+from collections import Counter
 from typing import Any
 
 from antiphon.types import Position
-from tests.integration.clients import Client, connect
-from tests.integration.servers import PATIENCE, Server
 
 from .ledger import Ledger
+from .outlet import Outlet
 from .plan import BY_NAME, GROUPS
 
 __all__ = ["Publisher"]
 
+#: Seconds within which an order is carried out, however often it is repeated.
+_PATIENCE = 60.0
+#: Of all orders with keys, so many are given twice though they were answered.
+_REPEATED = 0.1
+#: Seconds before it is repeated, and between two looks whether there is something to do.
+_PAUSE = 0.05
+
 
 class Publisher:
-    """One connection to the application, straight to the server."""
+    """One of those who publish, by its own way. ``keyed``: what is not answered, or refused, is asked again."""
 
-    def __init__(self, client: Client, ledger: Ledger, chance: random.Random) -> None:
-        self._client = client
+    def __init__(self, outlet: Outlet, ledger: Ledger, chance: random.Random, *, keyed: bool = False) -> None:
+        self._outlet = outlet
         self._ledger = ledger
         self._chance = chance
+        self._keyed = keyed
         self._lock = asyncio.Lock()
-        self.events = 0
+        self.done: Counter[str] = Counter()
+        """How often what happened."""
 
-    @classmethod
-    async def open(cls, server: Server, ledger: Ledger, chance: random.Random) -> Publisher:
-        """Connect."""
-        return cls(await connect(server, "/publisher", max_size=None), ledger, chance)
+    async def run(self, publications: int, seconds: float, *, share: float, longest: float) -> None:
+        """Publish this share of what is published, or more where others are slow, until all of it is.
 
-    async def run(self, publications: int, seconds: float) -> None:
-        """Publish so many over so many seconds, or as fast as it goes where that is slower."""
+        It is spread over so many seconds, or takes as long as it takes; what is not published by ``longest`` is left.
+        """
         loop = asyncio.get_running_loop()
-        begun, first = loop.time(), len(self._ledger)
-        while (done := len(self._ledger) - first) < publications:
-            ahead = begun + seconds * done / publications - loop.time()
+        begun, first, own = loop.time(), self._ledger.asked, 0
+        while (done := self._ledger.asked - first) < publications and loop.time() - begun < longest:
+            ahead = begun + seconds * own / (publications * share) - loop.time()
             if ahead > 0:
-                await asyncio.sleep(ahead)
+                await asyncio.sleep(min(ahead, _PAUSE))
+                continue
             is_burst = self._chance.random() < 0.04
             count = self._chance.randint(60, 250) if is_burst else self._chance.randint(1, 8)
             group = self._chance.choice(GROUPS).name
-            await self.publish(group, min(count, publications - done))
+            count = min(count, publications - done)
+            own += count
+            await self.publish(group, count)
 
     async def publish(self, group: str, count: int) -> None:
         """Publish a batch, with or without events ahead, in one turn of the server's loop or in several."""
@@ -51,20 +60,44 @@ class Publisher:
         if event == "chaos.shared" and BY_NAME[group].drops:
             event = ""  # it would count among the messages that were left out
         turn = self._chance.choice([1, 2, 7, 1000])
-        self.events += bool(event)
-        answer = await self._ask({"group": group, "count": count, "turn": turn, "event": event})
+        first = self._ledger.ask(group, count)
+        order = {"group": group, "first": first, "count": count, "turn": turn, "event": event, "keyed": self._keyed}
+        await self._publish(order)
+        if self._keyed and self._chance.random() < _REPEATED:
+            self.done["orders repeated for no reason"] += 1
+            await self._publish(order)
+
+    async def _publish(self, order: dict[str, Any]) -> None:
+        answer = await self._ask("publish", **order)
+        self.done[f"publications asked for through {self._outlet.name}"] += order["count"]
         positions = [Position(*position) for position in answer["positions"]]
-        self._ledger.published(group, answer["first"], positions)
+        self._ledger.published(order["group"], order["first"], positions)
 
     async def remove_history(self, group: str) -> None:
         """Let the application remove what is kept of a group."""
-        self._ledger.removed(group, (await self._ask({"remove": group}))["n"])
+        removal = self._ledger.removing(group)
+        removal.until = (await self._ask("remove", group=group))["offset"]
 
-    async def _ask(self, command: dict[str, Any]) -> Any:
-        async with self._lock, asyncio.timeout(PATIENCE):
-            await self._client.websocket.send(json.dumps(command))
-            return json.loads(await self._client.websocket.recv())
+    async def history(self, group: str) -> Any:
+        """Return what is kept: the offset ``top``, and epoch, offset and number of each."""
+        return await self._ask("history", group=group)
+
+    async def presence(self, group: str) -> list[int]:
+        """Return the worker of each who is present."""
+        found: list[int] = (await self._ask("presence", group=group))["workers"]
+        return found
+
+    async def _ask(self, verb: str, **arguments: Any) -> Any:
+        async with self._lock, asyncio.timeout(_PATIENCE):
+            while True:
+                answer = await self._outlet.ask({"do": verb, "with": arguments})
+                if answer is not None and "error" not in answer:
+                    return answer
+                assert self._keyed, f"{verb} was not answered as it should: {answer}"
+                kind = answer["error"].partition(":")[0] if answer is not None else "no answer"
+                self.done[f"orders repeated: {kind}"] += 1
+                await asyncio.sleep(_PAUSE)
 
     async def close(self) -> None:
-        """Disconnect."""
-        await self._client.close()
+        """Give up the way."""
+        await self._outlet.close()

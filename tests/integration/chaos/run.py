@@ -1,10 +1,12 @@
-"""A run: a server, its members and their lines, the publisher and the mischief, and in the end the verdict."""
+"""A run: a server, its members and their lines, those who publish, what goes wrong, and in the end the verdict."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import functools
 import random
+from collections import Counter
 from collections.abc import Callable
 
 from tests.integration.servers import DIRECT, Server, Servers
@@ -14,13 +16,18 @@ from .ledger import Ledger
 from .line import Line
 from .member import Member
 from .mischief import Mischief
+from .outlet import Outlet, ScriptOutlet, WorkerOutlet
+from .pagemember import PageMember, Pages
 from .plainmember import PlainMember
-from .plan import ENVIRONMENT, GROUPS, RULES, Plan
+from .plan import GROUPS, Plan
 from .publisher import Publisher
+from .reaper import Reaper
 from .sdkmember import SdkMember
+from .survey import Survey
 from .trail import Trail
-from .verdict import Verdict, judge
+from .verdict import Seen, Verdict, judge
 from .wiremember import WireMember
+from .workers import Workers
 
 __all__ = ["run", "spawn"]
 
@@ -29,52 +36,145 @@ APPLICATION = "tests.integration.chaos.app:app"
 _CURTAIN = 3
 #: Seconds that all have to get it; then there is another.
 CURTAIN_TIME = 3.0
+#: How many publish through each worker, where there are several; one more is a script.
+_PER_WORKER = 2
+#: For so many times the seconds of the plan is published, at most.
+_LONGEST = 1.25
 
 
 def spawn(servers: Servers, plan: Plan) -> Server:
     """Return the server of a run, which has yet to be waited for."""
-    env = {**ENVIRONMENT, "ANTIPHON_RULES": json.dumps(RULES), **plan.environment}
-    return servers.spawn(DIRECT[0], APPLICATION, env=env)
+    return servers.spawn(DIRECT[0], APPLICATION, "--workers", str(plan.workers), env=plan.settings)
 
 
 async def run(server: Server, plan: Plan, say: Callable[[str], None]) -> Verdict:
     """Run the plan on a server that is on its way, telling the progress, and return the verdict; the server stays."""
-    await asyncio.to_thread(lambda: server.listening().get("/buffers"))
-    chance = random.Random(plan.seed)
+    await asyncio.to_thread(server.listening)
     ledger = Ledger()
-    members = [await _member(number, server, plan, chance) for number in range(plan.clients)]
-    publisher = await Publisher.open(server, ledger, random.Random(chance.random()))
-    mischief = Mischief(members, publisher, random.Random(chance.random()), plan.mischief)
-    tasks: list[asyncio.Task[None]] = []
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        seen = await Stage(server, plan, ledger, say, stack).play()
+    return judge(plan, ledger, seen)
+
+
+class Stage:
+    """Everybody who takes part in a run; what was opened is closed with ``stack``."""
+
+    def __init__(
+        self,
+        server: Server,
+        plan: Plan,
+        ledger: Ledger,
+        say: Callable[[str], None],
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        self._server = server
+        self._plan = plan
+        self._say = say
+        self._stack = stack
+        self._chance = random.Random(plan.seed)
+        self._ledger = ledger
+        self._workers = Workers(server, plan.workers)
+        self._survey = Survey(self._ledger, self._workers)
+
+    async def play(self) -> Seen:
+        """Let them join, let things go wrong, and see where everybody ends."""
+        plan = self._plan
+        await self._workers.complete()
+        await asyncio.to_thread(self._server.get, "/buffers")
+        members = await self._members()
+        publishers = await self._publishers()
+        mischief = Mischief(members, publishers[0], self._own_chance(), plan.mischief)
+        askers = self._askers()
+        reaper = Reaper(self._workers, members, askers, self._survey, self._own_chance(), plan.calm)
         await asyncio.gather(*(member.start() for member in members))
         await _settled(members, plan.patience)
-        say(f"{len(members)} clients have joined")
-        tasks.append(asyncio.create_task(_progress(say, ledger, members, mischief)))
-        async with asyncio.TaskGroup() as both:
-            both.create_task(mischief.run())
-            await publisher.run(plan.publications, plan.seconds)
+        self._say(f"{len(members)} clients have joined")
+        self._stack.push_async_callback(_end, asyncio.create_task(self._progress(members, mischief, reaper)))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(mischief.run())
+            if plan.is_shared:
+                tasks.create_task(reaper.run())
+            await self._publish(publishers)
+            reaper.stop()
             mischief.stop()
-        say("all is published; nothing goes wrong any more")
+        self._say("all is published; nothing goes wrong any more")
         await _settled(members, plan.patience)
-        await _curtain(ledger, members, publisher, plan.patience)
-        stats = await asyncio.to_thread(server.stats)
-    finally:
-        await _end(tasks)
-        await asyncio.gather(*(member.stop() for member in members))
-        await asyncio.gather(*(member.line.close() for member in members))
-        await publisher.close()
-    return judge(plan, ledger, members, stats, mischief.done, server.log())
+        await _curtain(self._ledger, members, askers[0], plan.patience)
+        await self._survey.histories(askers[0])
+        await self._survey.roll_call(askers, members)
+        stats = await self._workers.stats()
+        counts = [mischief.done, reaper.done, self._survey.done, *(each.done for each in (*askers, *publishers))]
+        findings = [*self._survey.findings, *self._ledger.check()]
+        done = sum(counts, Counter[str]())
+        return Seen(members, stats, done, findings, reaper.figures(), self._server.log())
+
+    def _own_chance(self) -> random.Random:
+        return random.Random(self._chance.random())
+
+    async def _members(self) -> list[Member]:
+        """Return the members, none of which has connected yet."""
+        pages = Pages()
+        if self._plan.pages:
+            await pages.start()
+            self._stack.push_async_callback(pages.stop)
+        members = [
+            await _member(number, self._server, self._plan, self._chance, pages) for number in range(self._plan.clients)
+        ]
+        for member in members:
+            self._stack.push_async_callback(member.line.close)
+        for member in members:
+            self._stack.push_async_callback(member.stop)
+        return members
+
+    def _askers(self) -> list[Publisher]:
+        """Return one for each worker who only asks, so that it has not to wait for what is being published."""
+        return [self._through_worker(place) for place in range(self._plan.workers)]
+
+    async def _publishers(self) -> list[Publisher]:
+        """Return those who publish: some through each worker, and a script beside the server; or one."""
+        if not self._plan.is_shared:
+            return [self._through_worker(0)]
+        publishers = [self._through_worker(place) for place in range(_PER_WORKER * self._plan.workers)]
+        return [*publishers, self._publisher(await ScriptOutlet.start(self._plan.settings))]
+
+    def _through_worker(self, place: int) -> Publisher:
+        return self._publisher(WorkerOutlet(self._server, functools.partial(self._workers.nth, place)))
+
+    def _publisher(self, outlet: Outlet) -> Publisher:
+        publisher = Publisher(outlet, self._ledger, self._own_chance(), keyed=self._plan.is_shared)
+        self._stack.push_async_callback(publisher.close)
+        return publisher
+
+    async def _publish(self, publishers: list[Publisher]) -> None:
+        """Let all of them publish, each the same share."""
+        plan = self._plan
+        share, longest = 1 / len(publishers), plan.seconds * _LONGEST
+        async with asyncio.TaskGroup() as tasks:
+            for publisher in publishers:
+                tasks.create_task(publisher.run(plan.publications, plan.seconds, share=share, longest=longest))
+
+    async def _progress(self, members: list[Member], mischief: Mischief, reaper: Reaper) -> None:
+        while True:
+            await asyncio.sleep(10)
+            received = sum(trail.received for member in members for trail in member.trails.values())
+            away = sum(not member.is_settled for member in members)
+            self._say(
+                f"{len(self._ledger):,} published, {received:,} received, {mischief.done['cuts']:,} cuts, "
+                f"{reaper.done['workers killed']} workers killed, {away} clients away"
+            )
 
 
-async def _member(number: int, server: Server, plan: Plan, chance: random.Random) -> Member:
-    """Return the next member: of the SDKs first, and then in turn one of each kind."""
+async def _member(number: int, server: Server, plan: Plan, chance: random.Random, pages: Pages) -> Member:
+    """Return the next member: of the SDKs first, then antiphon's own client, and then in turn one of each kind."""
     line = Line(server.host, server.port)
     await line.open()
     is_sdk = number < 2 * plan.sdks
-    # Python's SDK has no place for the word that something was left out.
-    groups = sorted(chance.sample([group.name for group in GROUPS if not (is_sdk and group.drops)], 3))
+    is_page = not is_sdk and number < 2 * plan.sdks + plan.pages
+    # Python's SDK has no place for the word that something was left out, and a slow page gets it out of order.
+    groups = sorted(chance.sample([group.name for group in GROUPS if not ((is_sdk or is_page) and group.drops)], 3))
     by_server = number % 4 == 3
+    if is_page:
+        return PageMember(f"client {number}", line, groups, pages, by_server=by_server)
     if is_sdk:
         return SdkMember(f"client {number}", line, groups, protobuf=number % 2 == 1, by_server=number % 8 in (6, 7))
     own = random.Random(chance.random())
@@ -116,27 +216,16 @@ async def _all_got_one(ledger: Ledger, trails: list[Trail], publisher: Publisher
         await publisher.publish(group.name, _CURTAIN)
     try:
         async with asyncio.timeout(CURTAIN_TIME):
-            while any(trail.number != ledger.top(trail.group) for trail in trails):
+            newest = {group.name: ledger.number(group.name, ledger.newest(group.name)) for group in GROUPS}
+            while any(trail.number != newest[trail.group] for trail in trails):
                 await asyncio.sleep(0.02)
     except TimeoutError:
         return False
     return True
 
 
-async def _progress(say: Callable[[str], None], ledger: Ledger, members: list[Member], mischief: Mischief) -> None:
-    while True:
-        await asyncio.sleep(10)
-        received = sum(trail.received for member in members for trail in member.trails.values())
-        away = sum(not member.is_settled for member in members)
-        say(f"{len(ledger):,} published, {received:,} received, {mischief.done['cuts']:,} cuts, {away} clients away")
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """End tasks that go on until cancelled; what one of them has failed with is raised."""
-    for task in tasks:
-        task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    tasks.clear()
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+async def _end(task: asyncio.Task[None]) -> None:
+    """End a task that goes on until cancelled; what it has failed with is raised."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

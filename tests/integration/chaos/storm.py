@@ -47,7 +47,8 @@ async def storm(servers: Servers, clients: int, say: Callable[[str], None]) -> i
         await traffic.measure(asyncio.sleep(CALM))
         say(f"live traffic in the calm: {traffic.figures()}")
         await crowd.order("vanish")
-        await publisher.ask({"group": GROUP, "count": AWAY, "turn": 1, "event": ""})
+        await publisher.receive()  # which worker it is
+        await publisher.ask(publish(GROUP, 1, AWAY))
         answer = await traffic.measure(crowd.order("return"))
         say(f"{answer['done']:,} clients are back in {answer['seconds']:.1f} s, {answer['recovered']:,} have recovered")
         say(f"that took {answer['attempts']:,} connections; who was cut off came back after up to 0.5, 1, 2 … s")
@@ -66,6 +67,12 @@ async def storm(servers: Servers, clients: int, say: Callable[[str], None]) -> i
     passed = answer["recovered"] == clients and not faults
     print(f"PASSED: all {clients:,} have recovered {AWAY} publications each." if passed else "FAILED", flush=True)
     return 0 if passed else 1
+
+
+def publish(group: str, first: int, count: int) -> dict[str, Any]:
+    """Return the order to publish so many."""
+    what = {"group": group, "first": first, "count": count}
+    return {"do": "publish", "with": {**what, "turn": 1, "event": "", "keyed": False}}
 
 
 class Traffic:
@@ -95,12 +102,11 @@ class Traffic:
             await asyncio.gather(publishing, return_exceptions=True)
 
     async def _publish(self) -> None:
-        command = json.dumps({"group": LIVE, "count": 1, "turn": 1, "event": ""})
         due = time.perf_counter()
         while True:
             await asyncio.sleep(max(due - time.perf_counter(), 0))
             self._sent[len(self._sent) + 1] = due  # when it was to be sent: a server that takes nothing is slow too
-            await self._publisher.websocket.send(command)
+            await self._publisher.send_json(publish(LIVE, len(self._sent), 1))
             due += TICK
 
     async def _listen(self, listener: Client) -> None:

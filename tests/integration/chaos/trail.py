@@ -45,9 +45,9 @@ class Ended(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """It was told that everything behind publication ``number`` will come."""
+    """It was told that everything behind ``offset`` will come."""
 
-    number: int
+    offset: int
 
 
 class Missed(NamedTuple):
@@ -75,14 +75,14 @@ class Refused(NamedTuple):
 
 
 class Overheard(NamedTuple):
-    """It got an event that was sent behind publication ``after``, before that publication."""
+    """It got an event that was sent behind publication number ``after``, before that publication."""
 
     after: int
 
 
 @dataclasses.dataclass(slots=True)
 class Run:
-    """It got publications, each next to the one before; ``offset`` is the first one's, 0 where it has none."""
+    """It got publications with numbers and offsets that grow by one; ``offset`` 0: it was told none."""
 
     offset: int
     number: int
@@ -101,7 +101,7 @@ class Trail:
         self.position: Position | None = None
         """What a client that resumes would name; None: it has no position."""
         self.number = 0
-        """The last publication that it got."""
+        """Of the last publication that it got."""
         self.received = 0
         self._is_in = False
 

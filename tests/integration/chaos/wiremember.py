@@ -123,7 +123,9 @@ class WireMember(SocketMember):
 
     def _answered(self, reply: dict[str, Any]) -> None:
         name, group = self._asked.pop(reply["id"])
-        if "error" in reply:
+        if "error" in reply and reply["error"].get("temporary"):
+            self._due += self._subscribing(group) if name == "subscribe" else []
+        elif "error" in reply:
             self.refused(f"{name} {group}: {reply['error']}")
         elif name == "subscribe":
             self._has_subscribed(group, reply["subscribe"])
@@ -169,7 +171,7 @@ class WireMember(SocketMember):
         if "event" in found and found["event"] in self._subscribed:
             self.trails[found["event"]].overheard(found["after"])
         elif "joined" in found and not BY_NAME[found["joined"]].history:
-            self.trails[found["joined"]].told(Floor(found["n"]))
+            self.trails[found["joined"]].told(Floor(found["offset"]))
         elif found.get("code") == "missed":
             self.trails[found["group"]].told(Missed(found["missed"]))
 
