@@ -35,10 +35,12 @@ from antiphon.app import current_app, is_chosen
 from antiphon.exceptions import ConfigurationError
 from antiphon.server.drain import drain_of
 
-__all__ = ["Server", "end_at_once", "hold_interrupts"]
+__all__ = ["STARTUP_FAILURE", "Server", "end_at_once", "hold_interrupts"]
 
 logger = logging.getLogger("antiphon.server")
 
+#: Exit code of a server that could not start, as uvicorn's.
+STARTUP_FAILURE = 3
 #: The part of ``shutdown_timeout`` that is left to handlers which were cancelled, and to ``disconnect``.
 LAST_PART = 0.1
 #: Seconds that threads and ``atexit`` have at least to end in when the server has stopped.

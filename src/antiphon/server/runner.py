@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.config import Config
 
-from antiphon.server.process import Server, end_at_once, hold_interrupts
+from antiphon.server.process import STARTUP_FAILURE, Server, end_at_once, hold_interrupts
 from antiphon.server.workers import Workers
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ else:
     from uvicorn.supervisors import ChangeReload
 
 __all__ = ["STARTUP_FAILURE", "Reloader", "run"]
-
-#: Exit code of a server that could not start, as uvicorn's.
-STARTUP_FAILURE = 3
-
 
 def _allow_descriptors() -> None:
     """Let the process have as many connections as the system allows: the usual soft limit is 1,024 descriptors."""

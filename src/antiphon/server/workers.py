@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from types import FrameType
 
 from uvicorn.config import Config
 
-from antiphon.server.process import Server, end_at_once, hold_interrupts
+from antiphon.server.process import STARTUP_FAILURE, Server, end_at_once, hold_interrupts
 
 __all__ = ["Worker", "Workers"]
 
@@ -98,6 +99,8 @@ def _work(config: Config, listener: socket.socket, line: Connection) -> None:
     server = Server(config, supervised=True)
     threading.Thread(target=_answer, args=(server, line), name="antiphon-worker", daemon=True).start()
     server.run([listener])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 def _answer(server: Server, line: Connection) -> None:
