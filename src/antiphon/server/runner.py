@@ -24,6 +24,7 @@ else:
 
 __all__ = ["STARTUP_FAILURE", "Reloader", "run"]
 
+
 def _allow_descriptors() -> None:
     """Let the process have as many connections as the system allows: the usual soft limit is 1,024 descriptors."""
     try:
