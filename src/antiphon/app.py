@@ -44,6 +44,9 @@ __all__ = ["App", "configure", "current_app", "is_chosen", "is_configured"]
 
 Result = TypeVar("Result")
 
+#: Seconds to wait for the end of an engine on another loop, before one is started on this.
+RETIRING = 0.5
+
 logger = logging.getLogger("antiphon")
 
 
@@ -148,7 +151,9 @@ class App:
                     "antiphon's connections and channels live on another event loop: one process has them on one loop"
                 )
             self._hub = None
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_retire(before), before.loop))
+            retiring = asyncio.run_coroutine_threadsafe(_retire(before), before.loop)
+            # It may be that loop which is blocked until this has started: then its engine ends when it goes on.
+            await asyncio.wait([asyncio.wrap_future(retiring)], timeout=RETIRING)
         engine = open_engine(self.config.engine, self.counters)
         hub = Hub(
             engine,
