@@ -170,11 +170,11 @@ class Server(uvicorn.Server):
         if self._watch is not None:
             self._watch.cancel()
         await self.lifespan.shutdown()
-        await self._stop_engine(deadline)
+        await self.stop_engine(deadline)
         if self._was_signalled:
             _end_in(max(deadline - asyncio.get_running_loop().time(), LEAVING), 0, "stopped, and left what did not end")
 
-    async def _stop_engine(self, deadline: float) -> None:
+    async def stop_engine(self, deadline: float) -> None:
         """Let the engine write what it has, and take leave of other processes."""
         loop = asyncio.get_running_loop()
         try:

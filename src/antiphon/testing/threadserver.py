@@ -76,6 +76,9 @@ class _Server(Server):
             raise RuntimeError("the application's lifespan failed at its start; the log of 'uvicorn.error' says why")
         self.is_up.set()
 
+    async def stop_engine(self, deadline: float) -> None:
+        """Leave it: other live servers may have connections; it ends with the last one's leaving (``HOME``)."""
+
 
 async def _ended(task: asyncio.Task[None]) -> None:
     await task

@@ -36,3 +36,6 @@ LOGIN_REDIRECT_URL = "/whoami/"
 USE_TZ = True
 
 ASGI_APPLICATION = "pollsite.asgi.application"
+
+# Its consumers ask by themselves whose session is over.
+ANTIPHON = {"revoke_on_logout": False}
