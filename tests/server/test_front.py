@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from uvicorn.config import Config
 
-from antiphon.server.front import Front
+from antiphon.server.front import Front, front_of
 
 from .far import configure
 
@@ -79,3 +79,12 @@ async def test_without_proxies_none_is_believed(
     configure(monkeypatch, api_keys=[KEY])
     assert await status("/api/info", "wrong", client="127.0.0.1", proxy_headers=False) == 401
     assert "127.0.0.1" in caplog.text
+
+
+def test_a_server_has_one_front_for_all_its_connections() -> None:
+    config = Config(application, log_config=None)
+    config.load()
+    other = Config(application, log_config=None)
+    other.load()
+    assert front_of(config, "/api") is front_of(config, "/api")
+    assert front_of(other, "/api") is not front_of(config, "/api")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
+
 from uvicorn.config import Config as ServerConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from antiphon.http_api import HTTPAPI
 from antiphon.types import Receive, Scope, Send
 
-__all__ = ["Front"]
+__all__ = ["Front", "front_of"]
+
+_fronts: weakref.WeakKeyDictionary[ServerConfig, Front] = weakref.WeakKeyDictionary()
 
 
 class Front:
@@ -25,3 +29,11 @@ class Front:
         """Answer one request."""
         is_ours = scope["path"].startswith(self._path)
         await (self._api if is_ours else self._application)(scope, receive, send)  # type: ignore[arg-type]
+
+
+def front_of(server: ServerConfig, path: str) -> Front:
+    """Return the front of a server, made when its first client comes."""
+    front = _fronts.get(server)
+    if front is None:
+        front = _fronts[server] = Front(server, path)
+    return front

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from antiphon.server import handshake
-from antiphon.server.front import Front
+from antiphon.server.front import front_of
 from antiphon.server.gate import gate_of
 from antiphon.server.link import LINGER
 from antiphon.server.protocol import WebSocketProtocol
@@ -42,7 +42,7 @@ class HTTPProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._gate = gate_of(server_state, config)
         if self._gate.config.api_path:
-            self.app = Front(config, self._gate.config.api_path)
+            self.app = front_of(config, self._gate.config.api_path)
         self._refusal: handshake.HandshakeError | None = None
         """Why the parser was stopped from within, if it was."""
         self._waiting = False

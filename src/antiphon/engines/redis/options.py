@@ -8,6 +8,7 @@ import re
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from antiphon.engines.urls import read_seconds
 from antiphon.exceptions import ConfigurationError
 
 __all__ = ["SCHEMES", "Address", "Options", "parse"]
@@ -138,7 +139,7 @@ def _value(shown: str, name: str, value: str) -> Any:
     if name not in known:
         raise ConfigurationError(f"engine {shown!r}: {name!r} is none of its options: {', '.join(known)}")
     if name in _LEAST:
-        return _seconds(shown, name, value)
+        return read_seconds(shown, name, value, least=_LEAST[name])
     if name == "db":
         return _number(shown, name, value)
     if name == "verify":
@@ -156,13 +157,3 @@ def _number(shown: str, name: str, value: str) -> int:
     if not re.fullmatch(r"\d{1,5}", value):
         raise ConfigurationError(f"engine {shown!r}: {name} is a number such as 0, not {value!r}")
     return int(value)
-
-
-def _seconds(shown: str, name: str, value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not _LEAST[name] <= number < 1e6:
-        raise ConfigurationError(f"engine {shown!r}: {name} takes seconds, at least {_LEAST[name]:g}, not {value!r}")
-    return number

@@ -7,6 +7,7 @@ import os
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from antiphon.engines.urls import read_seconds
 from antiphon.exceptions import ConfigurationError
 
 __all__ = ["Options", "parse"]
@@ -61,10 +62,4 @@ def _value(url: str, name: str, value: str) -> Any:
     if name not in _LEAST:
         known = ", ".join(field.name for field in dataclasses.fields(Options) if field.name != "path")
         raise ConfigurationError(f"engine {url!r}: {name!r} is none of its options: {known}")
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not _LEAST[name] <= number < 1e6:
-        raise ConfigurationError(f"engine {url!r}: {name} takes seconds, at least {_LEAST[name]:g}, not {value!r}")
-    return number
+    return read_seconds(url, name, value, least=_LEAST[name])
