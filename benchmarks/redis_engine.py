@@ -1,4 +1,4 @@
-"""The Redis engine beside a bare ``PUBLISH`` of redis-py: ``python benchmarks/redis_engine.py``.
+"""The Redis engine beside a bare ``PUBLISH`` of redis-py: ``python -m benchmarks.redis_engine``.
 
 Publications per second with 64 outstanding, and the time from ``publish`` until another process has heard it. The
 server is one of its own, without a disk, unless ``--server`` names one; this process, the other and the server share
@@ -22,28 +22,12 @@ from urllib.parse import urlsplit
 
 import redis.asyncio as redis_py
 
-from antiphon.engines import Engine, open_engine
 from antiphon.types import Publishing, Retention
+from benchmarks.engines import DATA, OUTSTANDING, Echo, engine
 
 RETENTION = Retention(size=1000, lifetime=300, position_lifetime=3600, idempotency_window=60)
-DATA = b'{"text":"%s"}' % (b"x" * 89)
-OUTSTANDING = 64
 
 Publish = Callable[[int], Awaitable[Any]]
-
-
-class Deaf:
-    """A hub that does nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *arguments: None
-
-
-class Echo(Deaf):
-    """Says back when it hears something, to measure the way from one process to another."""
-
-    def on_publication(self, group: str, publication: Any) -> None:
-        os.write(1, b"%d\n" % time.monotonic_ns())
 
 
 @contextlib.contextmanager
@@ -63,17 +47,6 @@ def server() -> Iterator[str]:
         finally:
             process.terminate()
             process.wait()
-
-
-@contextlib.asynccontextmanager
-async def engine(url: str, events: Any = None, name: str = "bench") -> AsyncIterator[Engine]:
-    """An engine that runs."""
-    running = open_engine(url)
-    await running.start(events or Deaf(), name)
-    try:
-        yield running
-    finally:
-        await running.stop()
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +76,7 @@ async def rate(publish: Publish, seconds: float) -> float:
 
 async def latencies(url: str, publish: Publish, kind: str, count: int) -> list[float]:
     """Milliseconds from the call of ``publish`` until another process has heard it."""
-    command = [sys.executable, __file__, "--listen", kind, "--server", url]
+    command = [sys.executable, "-m", "benchmarks.redis_engine", "--listen", kind, "--server", url]
     listener = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stdin=subprocess.PIPE)
     assert listener.stdout is not None
     assert await listener.stdout.readline() == b"ready\n"

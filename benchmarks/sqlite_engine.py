@@ -1,4 +1,4 @@
-"""The SQLite engine beside a bare ``sqlite3`` with the same durability: ``python benchmarks/sqlite_engine.py``.
+"""The SQLite engine beside a bare ``sqlite3`` with the same durability: ``python -m benchmarks.sqlite_engine``.
 
 Publications per second with 64 outstanding, the time from ``publish`` until another process has heard it, and with
 ``--fill`` what a publication costs in bytes and how long publishing and recovering take as the file grows.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 import random
 import sqlite3
@@ -17,49 +16,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-from antiphon.engines import Engine, open_engine
 from antiphon.types import Position, Publishing, Retention
+from benchmarks.engines import DATA, OUTSTANDING, Echo, engine
 
 RETENTION = Retention(size=1_000_000, lifetime=86_400, position_lifetime=86_400, idempotency_window=60)
 PUBLISHING = Publishing(RETENTION)
-DATA = b'{"text":"%s"}' % (b"x" * 89)
-OUTSTANDING = 64
 #: How many a group gets at a time, where a file is filled.
 BURST = 16
 
 
-class Deaf:
-    """A hub that does nothing."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *arguments: None
-
-
-class Echo(Deaf):
-    """Says back what it hears, to measure the way from one process to another."""
-
-    def on_publication(self, group: str, publication: Any) -> None:
-        os.write(1, b"%d\n" % time.monotonic_ns())
-
-
-@contextlib.asynccontextmanager
-async def engine(path: Path, synchronous: str, events: Any = None, name: str = "bench") -> AsyncIterator[Engine]:
-    """An engine that runs."""
-    running = open_engine(f"sqlite:///{path}?synchronous={synchronous}")
-    await running.start(events or Deaf(), name)
-    try:
-        yield running
-    finally:
-        await running.stop()
+def url(path: Path, synchronous: str = "normal") -> str:
+    """Return the URL of the engine on a file."""
+    return f"sqlite:///{path}?synchronous={synchronous}"
 
 
 async def publish_rate(path: Path, synchronous: str, seconds: float, groups: int) -> float:
     """Publications per second of the engine."""
-    async with engine(path, synchronous) as running:
+    async with engine(url(path, synchronous)) as running:
         done = 0
         deadline = time.perf_counter() + seconds
 
@@ -94,8 +69,8 @@ def bare_rate(path: Path, synchronous: str, seconds: float) -> float:
 
 async def latencies(path: Path, count: int) -> list[float]:
     """Milliseconds from the call of ``publish`` until another process has heard it."""
-    command = [sys.executable, __file__, "--listen", str(path)]
-    async with engine(path, "normal") as running:
+    command = [sys.executable, "-m", "benchmarks.sqlite_engine", "--listen", str(path)]
+    async with engine(url(path)) as running:
         listener = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stdin=subprocess.PIPE)
         assert listener.stdout is not None
         assert await listener.stdout.readline() == b"ready\n"
@@ -113,7 +88,7 @@ async def latencies(path: Path, count: int) -> list[float]:
 
 async def listen(path: Path) -> None:
     """The other process."""
-    async with engine(path, "normal", Echo(), "other") as running:
+    async with engine(url(path), Echo(), "other") as running:
         await running.subscribe("group", RETENTION)
         os.write(1, b"ready\n")
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -123,7 +98,7 @@ async def fill(path: Path, publications: int, groups: int) -> None:
     """Print what publishing and recovering cost at several fill levels."""
     chance = random.Random(1)
     published = 0
-    async with engine(path, "normal") as running:
+    async with engine(url(path)) as running:
 
         async def publish_some(count: int) -> None:
             for _ in range(0, count, BURST):
