@@ -256,7 +256,8 @@ class RedisCluster:
         if names:
             source.call("MIGRATE", target.host, target.port, "", 0, 5000, "KEYS", *names)
         half_way()
-        for server in (target, source, *self.servers):
+        others = [server for server in self.servers[:3] if server not in (source, target)]
+        for server in (target, source, *others):  # once each: a server that is told again drops its subscribers
             server.call("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
 
     def __enter__(self) -> RedisCluster:
