@@ -52,7 +52,8 @@ def _visit(server: Server, visits: list[Visit], count: int) -> int:
     return unanswered
 
 
-#: How clients of a room come and go: politely, without a word, with a reset, with a reset before the answer, half-way.
+#: How clients of a room come and go: politely, without a word, with a reset, with a reset before the answer, half-way,
+#: and in the middle of a frame that is closed upon because what is there of it is not UTF-8.
 ROOM = upgrade_request("/room/churn/")
 ECHO = frame(0x1, b'{"do": "echo", "value": 1}')
 CLOSE = frame(0x8, b"\x03\xe8")
@@ -64,7 +65,7 @@ GUESTS = [
     Visit(upgrade_request("/target/churn/", "Sec-WebSocket-Extensions: permessage-deflate"), ECHO),
     Visit(ROOM, resets=True, waits=False),
     Visit(ROOM, frame(0x1, b"{", final=False) + frame(0x9)),
-    Visit(ROOM, ECHO[:4] + CLOSE, resets=True),
+    Visit(ROOM, frame(0x1, b"\xff" * 26)[:-20], resets=True),
 ]
 #: Who is refused, in all the ways there are.
 REFUSED = [
