@@ -14,7 +14,7 @@ import pytest
 from uvicorn.config import Config
 
 from antiphon.server import workers
-from antiphon.server.workers import ANSWER, START, Worker, Workers
+from antiphon.server.workers import ANSWER, PAUSE, START, Worker, Workers
 
 
 class Process:
@@ -176,8 +176,11 @@ class Crew:
         self.on: dict[str, Callable[[], object]] = {}
         self.lame: set[int] = set()
         """The workers that do not get ready."""
+        self.pauses: list[float] = []
+        """How long each was told to wait before it starts."""
 
-    def make(self, config: Config, listener: socket.socket) -> Fake:
+    def make(self, config: Config, listener: socket.socket, pause: float) -> Fake:
+        self.pauses.append(pause)
         return Fake(self)
 
     def note(self, what: str, worker: Fake) -> None:
@@ -270,6 +273,19 @@ def test_a_worker_that_cannot_start_ends_them_all(crew: Crew, code: int, caplog:
     assert [name for name in crew.happened if name.startswith("start")] == ["start 0", "start 1"]
     assert "stop 1" in crew.happened
     assert "worker [0] could not start: stopping" in caplog.text
+
+
+def test_a_worker_that_cannot_start_where_one_has_served_is_tried_again(
+    crew: Crew, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew.lame = {2}  # its engine is away, when it takes the place of one that died meanwhile
+    crew.on["look 0"] = lambda: crew.made[0].dies(-signal.SIGSEGV)
+    crew.on["look 2"] = lambda: crew.made[2].dies(3)
+    crew.on["look 3"] = send(signal.SIGTERM)
+    assert run() == 0
+    assert [name for name in crew.happened if name.startswith("start")] == [f"start {name}" for name in range(4)]
+    assert crew.pauses == [0, 0, 0, PAUSE]
+    assert "worker [2] could not start: the others go on, and another one is tried" in caplog.text
 
 
 def test_a_worker_that_is_killed_while_it_starts_is_replaced(crew: Crew) -> None:

@@ -1,7 +1,8 @@
 """Several processes that accept on one socket, and the one that looks after them: ``antiphon serve --workers``.
 
 Laws:
-- a worker that dies, or that does not answer, is replaced; one that can't start ends them all;
+- a worker that dies, or that does not answer, is replaced; one that can't start ends them all, unless one of them has
+  served: then what it lacks, such as the engine's server, is taken to be away, and it is tried again and again;
 - SIGTERM or Ctrl-C stops one after another: the next is told when the one before is gone, and those who were not told
   go on serving. Each has the whole of ``shutdown_timeout``. The exit code is 0;
 - a second one ends all of them at once;
@@ -40,6 +41,8 @@ LOOK = 0.5
 ANSWER = 5.0
 #: Seconds that a new one may take, and to be ready where another waits for it.
 START = 60.0
+#: Seconds that one waits before it starts in place of one that could not.
+PAUSE = 1.0
 
 _spawn = multiprocessing.get_context("spawn")
 
@@ -47,13 +50,13 @@ _spawn = multiprocessing.get_context("spawn")
 class Worker:
     """One process that serves, as its parent sees it."""
 
-    def __init__(self, config: Config, listener: socket.socket) -> None:
+    def __init__(self, config: Config, listener: socket.socket, pause: float = 0.0) -> None:
         self.is_ready = False
         """Whether the process serves, or has served."""
         self._asked: float | None = None
         self._patience = START
         self._line, theirs = _spawn.Pipe()
-        self.process = _spawn.Process(target=_work, args=(config, listener, theirs))
+        self.process = _spawn.Process(target=_work, args=(config, listener, theirs, pause))
         with hold_interrupts():
             self.process.start()
         theirs.close()
@@ -93,11 +96,12 @@ class Worker:
         self._line.close()
 
 
-def _work(config: Config, listener: socket.socket, line: Connection) -> None:
+def _work(config: Config, listener: socket.socket, line: Connection, pause: float) -> None:
     """Serve, in the new process."""
     config.configure_logging()
     server = Server(config, supervised=True)
     threading.Thread(target=_answer, args=(server, line), name="antiphon-worker", daemon=True).start()
+    time.sleep(pause)
     server.run([listener])
     if not server.started:
         sys.exit(STARTUP_FAILURE)
@@ -123,6 +127,8 @@ class Workers:
         self._workers: list[Worker] = []
         self._signals: list[int] = []
         self._is_stopping = False
+        self._has_served = False
+        """Whether a worker ever has."""
         self._ears, self._mouth = socket.socketpair()
         self._ears.setblocking(False)
         self._mouth.setblocking(False)
@@ -149,8 +155,8 @@ class Workers:
             code = self._revive()
         return code
 
-    def _start(self) -> Worker:
-        return Worker(self._config, self._listener)
+    def _start(self, pause: float = 0.0) -> Worker:
+        return Worker(self._config, self._listener, pause)
 
     # Signals
 
@@ -196,19 +202,24 @@ class Workers:
     # The workers
 
     def _revive(self) -> int:
-        """Replace the workers that are dead; return the exit code of one that could not start, else 0."""
+        """Replace the workers that are dead; return the exit code of one that could not start, and ends all, else 0."""
         for place, worker in enumerate(self._workers):
             worker.look(time.monotonic())
+            self._has_served |= worker.is_ready
             if self._is_stopping or worker.is_alive(time.monotonic()):
                 continue
             worker.kill()  # it may hang
             worker.join()
             code = worker.process.exitcode or 0
-            if code > 0 and not worker.is_ready:
+            could_start = worker.is_ready or code <= 0
+            if could_start:
+                logger.error("%s died (exit code %d): starting another", worker, code)
+            elif self._has_served:
+                logger.error("%s could not start: the others go on, and another one is tried", worker)
+            else:
                 logger.error("%s could not start: stopping", worker)
                 return code
-            logger.error("%s died (exit code %d): starting another", worker, code)
-            self._workers[place] = self._start()
+            self._workers[place] = self._start(0.0 if could_start else PAUSE)
         return 0
 
     def _replace_all(self) -> None:
