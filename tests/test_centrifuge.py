@@ -341,6 +341,10 @@ async def _close_1008(consumer: Any) -> None:
     await consumer.close(1008, "no")
 
 
+async def _close_1013(consumer: Any) -> None:
+    await consumer.close(1013, "too many")
+
+
 async def _deny(consumer: Any) -> None:
     raise DenyConnection
 
@@ -372,6 +376,7 @@ async def _hang(consumer: Any) -> None:
         (_close_4401, 4401, "log in first"),
         (_close_4500, 4500, "closed with code 4500"),
         (_close_1008, 3507, "no"),
+        (_close_1013, 3008, "too many"),
         (_deny, 3507, "permission denied"),
         (_stop, 3507, "permission denied"),
         (_client_error, 3507, "come back tomorrow"),

@@ -13,7 +13,14 @@ import pytest
 from antiphon import AsyncWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer, rpc
 from antiphon.commands import BYTES_PER_TURN, COMMANDS_PER_TURN, Commands
 from antiphon.consumer import Consumer
-from antiphon.exceptions import ClientError, EngineUnavailable, LimitExceeded, NotEncodable, StopConsumer
+from antiphon.exceptions import (
+    ClientError,
+    EngineUnavailable,
+    LimitExceeded,
+    NotEncodable,
+    OutcomeUnknown,
+    StopConsumer,
+)
 from antiphon.lifecycle import State
 from antiphon.types import PublishRequest, SubscribeRequest
 from antiphon.wire.centrifuge import codes as wire
@@ -364,7 +371,7 @@ async def test_the_application_may_join_what_a_client_is_subscribing_to(service:
     await (await Sdk(service).connected()).subscribed("kept")
     engine.is_gated = True
     sdk = await Sdk(service).connected()
-    sdk.frame({"subscribe": {"channel": "kept"}, "id": 9})
+    sdk.frame({"subscribe": {"channel": "kept", "recover": True}, "id": 9})  # so that both read by themselves
     await until(lambda: engine.gates)
     joining = asyncio.create_task(service.app.layer.group_add("kept", sdk.consumer.channel_name))
     await until(lambda: len(engine.gates) == 2)
@@ -875,10 +882,64 @@ async def test_what_receive_json_raises_costs_the_message_and_is_logged(service:
     sdk = await Sdk(service, Picky()).connected()
     for content in ("fail", "client", "good"):
         sdk.frame({"send": {"data": content}})
-    await until(lambda: sdk.sent)
-    assert sdk.sent == [{"echo": "good"}]
+    await until(lambda: len(sdk.sent) == 2)
+    assert sdk.sent == [{"type": "error", "code": "odd", "reason": "odd"}, {"echo": "good"}]
     assert (service.hub.counters.handler_errors, service.hub.counters.client_errors) == (1, 1)
     assert [reply for reply in sdk.replies if "error" in reply] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "counted"),
+    [
+        (ClientError("odd", "it is odd"), {"code": "odd", "reason": "it is odd"}, "client_errors"),
+        (ClientError(1234, "it is odd"), {"code": 1234, "reason": "it is odd"}, "client_errors"),
+        (EngineUnavailable("the cable is cut"), {"code": "unavailable"}, "turns_unavailable"),
+        (OutcomeUnknown("no answer"), {"code": "unavailable"}, "turns_unavailable"),
+    ],
+)
+def test_a_message_that_could_not_be_done_is_told_as_on_the_plain_wire(
+    error: Exception, told: dict[str, Any], counted: str, encoding: Encoding
+) -> None:
+    class Raising(Echo):
+        async def receive_json(self, content: Any, **kwargs: Any) -> None:
+            if content == "bad":
+                raise error
+            await super().receive_json(content)
+
+    async def main() -> None:
+        service = await Service.start()
+        sdk = await Sdk(service, Raising(), encoding=encoding).connected()
+        sdk.frame({"send": {"data": "bad"}})  # alone in its frame, and among others
+        sdk.frame({"send": {"data": "bad"}}, {"send": {"data": "good"}})
+        await until(lambda: len(sdk.sent) == 3)
+        assert [frame.items() >= {"type": "error", **told}.items() for frame in sdk.sent] == [True, True, False]
+        assert sdk.sent[2] == {"echo": "good"}
+        assert "cable" not in str(sdk.sent), "what happens inside stays there"
+        assert getattr(service.hub.counters, counted) == 2
+        assert sdk.closed is None
+        await service.stop()
+
+    run(main())
+
+
+@with_service
+async def test_a_limit_that_a_message_reached_is_the_applications_fault(service: Service) -> None:
+    sdk = await Sdk(service, Failing()).connected()
+    sdk.frame({"send": {"data": "limit"}})
+    assert await sdk.ask("ping") == NOT_AVAILABLE
+    assert (sdk.sent, service.hub.counters.handler_errors) == ([], 1)
+
+
+def test_a_message_that_could_not_be_done_is_not_told_where_error_frames_are_off() -> None:
+    async def main() -> None:
+        service = await Service.start(error_type="")
+        sdk = await Sdk(service, Failing()).connected()
+        sdk.frame({"send": {"data": "client"}}, {"send": {"data": "away"}})
+        assert await sdk.ask("ping") == NOT_AVAILABLE
+        assert (sdk.sent, service.hub.counters.client_errors, service.hub.counters.turns_unavailable) == ([], 1, 1)
+        await service.stop()
+
+    run(main())
 
 
 @with_service
@@ -895,7 +956,8 @@ def test_a_message_of_protobuf_that_is_not_json_is_the_clients_fault(data: bytes
         service = await Service.start()
         sdk = await Sdk(service, encoding=PROTOBUF).connected()
         sdk.frame({"send": {"data": data}}, {"send": {"data": 1}})
-        await until(lambda: sdk.sent)
+        await until(lambda: len(sdk.sent) == 2)
+        assert (sdk.sent[0]["type"], sdk.sent[0]["code"]) in {("error", "invalid_json"), ("error", "unexpected_binary")}
         assert sdk.consumer.received == [1]
         assert (service.hub.counters.handler_errors, service.hub.counters.client_errors) == (0, 1)
         await service.stop()
@@ -981,6 +1043,7 @@ class Failing(Echo):
         ways = {
             "client": ClientError("odd", "odd"),
             "limit": LimitExceeded("too many"),
+            "away": EngineUnavailable("it is away"),
             "stop": StopConsumer(),
             "wrong": LookupError("wrong"),
             "cancelled": asyncio.CancelledError(),
@@ -1010,7 +1073,7 @@ async def what_becomes_of(
     is_open = sdk.connection.state is State.OPEN
     if is_open:
         assert await sdk.ask("ping") == NOT_AVAILABLE
-    seen = sdk.consumer.received, asdict(service.hub.counters), is_open, sdk.closed, len(sdk.replies)
+    seen = sdk.consumer.received, asdict(service.hub.counters), is_open, sdk.closed, len(sdk.replies), sdk.sent
     logged = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     await service.stop()
     return *seen, logged
@@ -1021,6 +1084,7 @@ async def what_becomes_of(
     [
         [b'"client"', b"1"],
         [b'"limit"', b"1"],
+        [b'"away"', b"1"],
         [b'"wrong"', b"1"],
         [b'"cancelled"', b"1"],
         [b"1", b'"stop"', b"2"],

@@ -57,6 +57,8 @@ _CLOSE_CODES = {
     codes.TRY_AGAIN_LATER: wire.CLOSE_SLOW,
     codes.POLICY_VIOLATION: wire.CLOSE_BAD_REQUEST,
 }
+#: Those of them that say "come back", also to one who is not accepted.
+_COME_BACK = (codes.SERVICE_RESTART, codes.TRY_AGAIN_LATER)
 #: What a refusal's HTTP status is on this wire.
 _REFUSALS = {403: wire.CLOSE_PERMISSION_DENIED, 500: wire.CLOSE_INTERNAL, 503: wire.CLOSE_INTERNAL}
 
@@ -254,7 +256,7 @@ class CentrifugeConnection(Connection):
     async def close(self, code: int | None, reason: str | None) -> None:
         """Close the connection, or refuse it with a code of the application's if it was not accepted."""
         if self.state is State.CONNECTING:
-            if code is not None and code >= 3000:
+            if code is not None and (code >= 3000 or code in _COME_BACK):
                 self._refused_with = codes.check_close_code(code), reason
             elif reason:
                 self._refused_with = wire.CLOSE_PERMISSION_DENIED, reason

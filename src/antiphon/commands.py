@@ -1,7 +1,8 @@
 """What a client of the Centrifuge wire asks for, command by command, and what is answered.
 
 Laws:
-- a command is answered once, with its number; ``send`` and a pong are not answered at all;
+- a command is answered once, with its number; ``send`` and a pong are not answered at all, and what is wrong with a
+  ``send`` is told as on the plain wire, in a push;
 - what is not opened to clients, by a hook of the consumer or by the group's rule, is refused with 103 or 108;
 - history and recovery of a group are for those who may subscribe to it;
 - an exception of the application in a command is error 100 for this command, and logged, and so is an engine that is
@@ -232,10 +233,12 @@ class Commands:
         """Answer a command of this kind with what was wrong; raise what is no fault of the command but its end."""
         if isinstance(error, Refused):
             self._refuse(number, error.error)
+        elif not number and isinstance(error, (ClientError, EngineError)):
+            self._tell(kind, error)
         elif isinstance(error, ClientError):
             self._hub.counters.client_errors += 1
             self._refuse(number, _as_error(error))
-        elif isinstance(error, LimitExceeded):
+        elif number and isinstance(error, LimitExceeded):
             self._refuse(number, codes.Error(codes.ERROR_LIMIT_EXCEEDED, str(error)))
         elif isinstance(error, EngineError):
             self._connection.engine_failed(kind.__name__.lower(), error)
@@ -246,6 +249,14 @@ class Commands:
             self._hub.counters.handler_errors += 1
             self._connection.log_failure(kind.__name__.lower(), error)
             self._refuse(number, codes.ERRORS[codes.ERROR_INTERNAL])
+
+    def _tell(self, kind: type, error: ClientError | EngineError) -> None:
+        """Tell what was wrong with a command that has no answer, as on the plain wire."""
+        if isinstance(error, ClientError):
+            self._connection.client_erred(error)
+        else:
+            self._connection.engine_failed(kind.__name__.lower(), error)
+            self._connection.tell_unavailable()
 
     def _reply(self, number: int, result: replies.Result) -> None:
         connection = self._connection

@@ -115,6 +115,21 @@ async def test_send_and_message(sdk_server: Server, node: list[Node], encoding: 
     await sdk.disconnect()
 
 
+@pytest.mark.parametrize("encoding", ["json", "protobuf"])
+async def test_what_was_wrong_with_a_message_comes_as_a_message(
+    sdk_server: Server, node: list[Node], encoding: str
+) -> None:
+    sdk = await node[0].open(sdk_server.url("/connection/room"), encoding)
+    await sdk.connected()
+    await sdk.send("odd")
+    await sdk.send("even")
+    await sdk.wait("message", count=2)
+    error = {"type": "error", "code": "odd", "reason": "that is odd"}
+    assert [each["data"] for each in sdk.happened("message")] == [error, {"echo": "even"}]
+    assert sdk.happened("error") == []
+    await sdk.disconnect()
+
+
 async def test_unsubscribe_and_subscribe_anew(sdk_server: Server, open_client: Open, name: str) -> None:
     room = f"room:{name}"
     sdk = await (await open_client(sdk_server.url("/connection/room"))).connected()
