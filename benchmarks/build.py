@@ -8,14 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.paths import BUILD, BUN, C_SERVER, HERE, LOAD, PYTHON, ROOT
+from benchmarks.paths import BUILD, C_SERVER, HERE, LOAD, NODE_MODULES, PYTHON, ROOT
 
 CFLAGS = ["-std=gnu11", "-O2", "-march=native", "-Wall", "-Wextra", "-Wshadow"]
 LOAD_SOURCES = [
-    *("load.c", "fanout.c", "slow.c", "echo.c", "connect.c", "idle.c", "selftest.c", "selftest_centrifuge.c"),
+    *("load.c", "fanout.c", "slow.c", "echo.c", "connect.c", "idle.c"),
+    *("selftest.c", "selftest_centrifuge.c", "selftest_socketio.c"),
     *("client.c", "checker.c", "message.c", "inflate.c", "wire.c", "json.c", "protobuf.c"),
 ]
-NPM_PACKAGES = ["ws", "@oven/bun-linux-x64"]
+NPM_PACKAGES = ["ws", "@oven/bun-linux-x64", "socket.io", "@socket.io/redis-adapter", "redis"]
 
 
 def say(text: str) -> None:
@@ -48,13 +49,13 @@ def has_header(name: str) -> bool:
 
 
 def install_npm() -> None:
-    """Install `ws` and Bun from the npm registry into the build folder; without npm the two are left out."""
-    if (BUILD / "node_modules" / "ws").exists() and BUN.exists():
+    """Install `ws`, Bun and Socket.IO from the npm registry into the build folder; without npm they are left out."""
+    if all((NODE_MODULES / package).exists() for package in NPM_PACKAGES):
         return
     if shutil.which("npm") is None:
-        say("npm is not installed: Node and Bun are left out")
+        say("npm is not installed: Node, Bun and Socket.IO are left out")
         return
-    say(f"installing {' and '.join(NPM_PACKAGES)} from npm")
+    say(f"installing {', '.join(NPM_PACKAGES)} from npm")
     (BUILD / "package.json").write_text('{"private": true}\n')
     command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", *NPM_PACKAGES]
     subprocess.run(command, cwd=BUILD, check=True, stdout=subprocess.DEVNULL)

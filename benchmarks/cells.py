@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.paths import LOAD
-from benchmarks.processes import BenchmarkError, Cores, Running, pinned, tail
-from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SLOW, Server
+from benchmarks.processes import BenchmarkError, Cores, Running, pinned
+from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, PROCESSES, REACH, SLOW, Server
 
 Values = dict[str, Any]
 FAULTS = ("lost", "reordered", "duplicates", "altered", "unexpected", "misplaced")
@@ -18,6 +18,8 @@ RECORDS_BYTES = 4096
 """How long the messages of the cell with compression are, before it."""
 SLOW_BYTES = 100
 """How long the messages of the cell with the slow member are."""
+REACH_RATE = 200
+"""Messages per second of the cell that measures the way from one process to the other: few enough to meet no other."""
 CALIBRATION = ["--window", "64", "--seconds", "1", "--warmup", "0.3"]
 """The load that shows what a server can do, where a cell needs half of it."""
 
@@ -98,6 +100,12 @@ def latency(running: Running, cell: Cell, context: Context) -> Values:
     if rate is None:
         raise NotMeasured
     size = ["--n", str(cell.n), "--rate", str(rate)]
+    return load(running, "fanout", running.server.path, [*size, *timing_arguments(context)], context)
+
+
+def reach(running: Running, cell: Cell, context: Context) -> Values:
+    """Few messages by the clock to N members, one or more in each process; a message counts until all have it."""
+    size = ["--n", str(cell.n), "--rate", str(REACH_RATE)]
     return load(running, "fanout", running.server.path, [*size, *timing_arguments(context)], context)
 
 
@@ -190,6 +198,8 @@ def idle(running: Running, cell: Cell, context: Context) -> Values:
 MEASURES: dict[str, Callable[[Running, Cell, Context], Values]] = {
     FANOUT: fanout,
     DEFLATE: deflate,
+    PROCESSES: fanout,
+    REACH: reach,
     LATENCY: latency,
     SLOW: slow,
     ECHO: echo,
@@ -202,7 +212,8 @@ def load_command(running: Running, mode: str, path: str, arguments: list[str], c
     """The load client's command line: the same for every server."""
     cookie = ["--cookie", context.cookie] if running.server.logged_in and context.cookie else []
     wire = ["--wire", running.server.wire] if mode == "fanout" else []
-    command = [str(LOAD), mode, "--port", str(running.port), "--path", path, *wire, *arguments, *cookie]
+    ports = ",".join(map(str, running.ports))
+    command = [str(LOAD), mode, "--port", ports, "--path", path, *wire, *arguments, *cookie]
     return pinned(command, context.cores.client)
 
 
@@ -217,8 +228,8 @@ def load(running: Running, mode: str, path: str, arguments: list[str], context: 
 
 
 def failure(stderr: bytes, running: Running) -> str:
-    """What the client said, and the end of the server's log."""
-    return f"{stderr.decode(errors='replace').strip()}; server's log: {tail(running.log) or 'empty'}"
+    """What the client said, and the end of the server's logs."""
+    return f"{stderr.decode(errors='replace').strip()}; the server said: {running.said()}"
 
 
 def faults(values: Values) -> dict[str, int]:

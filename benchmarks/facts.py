@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import zlib
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from benchmarks.paths import BUILD, BUN
 
 PACKAGES = (
     *("antiphon", "uvicorn", "uvloop", "httptools", "picows", "msgspec", "websockets"),
-    *("django", "channels", "daphne", "twisted", "starlette", "aiohttp"),
+    *("django", "channels", "channels_redis", "redis", "hiredis", "daphne", "twisted", "starlette", "aiohttp"),
 )
 
 
@@ -33,6 +34,10 @@ def facts() -> dict[str, str]:
     found["uvicorn's --ws auto"] = auto_protocol()
     found["Node"] = output("node", "--version")
     found["ws"] = npm_version("ws")
+    found["socket.io"] = npm_version("socket.io")
+    found["@socket.io/redis-adapter"] = npm_version("@socket.io/redis-adapter")
+    found["redis of npm"] = npm_version("redis")
+    found["Redis"] = redis_version()
     found["Bun"] = output(str(BUN), "--version")
     found["C compiler"] = output("gcc", "--version")
     return {name: value for name, value in found.items() if value}
@@ -67,6 +72,12 @@ def npm_version(name: str) -> str:
     """The version of an installed npm package, or nothing."""
     manifest = BUILD / "node_modules" / name / "package.json"
     return str(json.loads(manifest.read_text())["version"]) if manifest.exists() else ""
+
+
+def redis_version() -> str:
+    """The version of the Redis server, or nothing."""
+    found = re.search(r"v=(\S+)", output("redis-server", "--version"))
+    return found[1] if found else ""
 
 
 def output(*command: str) -> str:

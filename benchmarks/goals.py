@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.results import Results
-from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SLOW
+from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, PROCESSES, REACH, SLOW
 
 PYTHON_PEERS = ("starlette", "aiohttp", "picows", "channels-uvicorn", "channels-daphne")
 IDLE_LIMIT_BYTES = 10 * 1024
@@ -137,3 +137,28 @@ def latency_goals(results: Results) -> Iterator[Verdict]:
             mine = results.median(ours, cell)
             is_ = mine / min(peers) if peers and mine is not None else None
             yield Verdict(f"p99 at half of its load, {ours} ÷ best Python peer", is_, 1.0, at_most=True)
+
+
+def processes_goals(results: Results) -> Iterator[Verdict]:
+    """Two processes and one Redis: speed beside the peers, nothing lost, and the way from one to the other."""
+    handler, publish = "antiphon-redis-handler", "antiphon-redis-publish"
+    cell = f"{PROCESSES}/100/4"
+    for ours, times in ((handler, 15.0), (publish, 50.0)):
+        is_ = ratio(results, cell, ours, "channels-redis")
+        yield Verdict(f"{ours} ÷ channels-redis, N=100, window 4", is_, times)
+    for cell in results.cells(PROCESSES):
+        _, n, window = cell.split("/")
+        for ours in (handler, publish):
+            is_ = ratio(results, cell, ours, "socketio-redis")
+            yield Verdict(f"{ours} ÷ socketio-redis, N={n}, window {window}", is_, 1.0)
+    for ours in (handler, publish):
+        lost = [results.median(ours, cell, "lost") for cell in results.cells(PROCESSES) if cell.split("/")[1] == "1000"]
+        counts = [count for count in lost if count is not None]
+        yield Verdict(f"lost by {ours}, N=1000", sum(counts) if counts else None, 0.0, at_most=True)
+    is_ = ratio(results, f"{PROCESSES}/1000/64", publish, "antiphon-alone")
+    yield Verdict(f"{publish} ÷ one process with the memory engine, N=1000, window 64", is_, 0.5)
+    for cell in results.cells(REACH):
+        p50 = results.median(publish, cell, "p50_us")
+        yield Verdict(
+            f"ms to a client of the other process, p50, {publish}", p50 / 1e3 if p50 else None, 1.0, at_most=True
+        )

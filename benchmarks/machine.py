@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,10 +30,12 @@ def wait_for_quiet(limit_s: float) -> None:
             return
 
 
-def own_seconds(pid: int) -> float:
-    """CPU time of the server, of this process, and of its children that have ended (the load client)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    used = (int(fields[11]) + int(fields[12])) * TICK_S
+def own_seconds(pids: Iterable[int]) -> float:
+    """CPU time of the server's processes, of this process, and of its children that have ended (the load client)."""
+    used = 0.0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        used += (int(fields[11]) + int(fields[12])) * TICK_S
     for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
         usage = resource.getrusage(who)
         used += usage.ru_utime + usage.ru_stime
@@ -43,16 +46,16 @@ def own_seconds(pid: int) -> float:
 class Watch:
     """Measures, from its making on, how many cores everything else kept busy."""
 
-    pid: int
+    pids: list[int]
     started: float = field(default_factory=time.monotonic)
     busy: float = field(default_factory=busy_seconds)
     own: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.own = own_seconds(self.pid)
+        self.own = own_seconds(self.pids)
 
     def others(self) -> float:
         """Cores that were busy with something else: 0.0 on a quiet machine."""
         wall = time.monotonic() - self.started
-        foreign = (busy_seconds() - self.busy) - (own_seconds(self.pid) - self.own)
+        foreign = (busy_seconds() - self.busy) - (own_seconds(self.pids) - self.own)
         return max(0.0, foreign / wall) if wall else 0.0

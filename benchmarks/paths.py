@@ -11,5 +11,6 @@ BUILD = HERE / ".build"
 LOGS = BUILD / "logs"
 LOAD = BUILD / "load"
 C_SERVER = BUILD / "server"
-BUN = BUILD / "node_modules" / "@oven" / "bun-linux-x64" / "bin" / "bun"
+NODE_MODULES = BUILD / "node_modules"
+BUN = NODE_MODULES / "@oven" / "bun-linux-x64" / "bin" / "bun"
 PYTHON = sys.executable

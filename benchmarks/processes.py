@@ -10,16 +10,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from benchmarks.paths import LOGS, ROOT
+from benchmarks.paths import BUILD, LOGS, ROOT
 from benchmarks.servers import Server
 
 STARTUP_S = 30.0
+REDIS_COMMAND = ("redis-server", "--port", "{redis}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+"""What several processes of a server share; without a disk."""
 SETTLED = 0.01
 """Memory has settled when two readings differ by less than this share."""
 
@@ -30,10 +32,17 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Cores:
-    """The cores of the two sides; None where the machine has a single one."""
+    """The cores of the two sides; None where the machine has a single one.
+
+    Where a server is several processes, every second one is on the client's core; their Redis is on the server's.
+    """
 
     server: int | None = 0
     client: int | None = 1
+
+    def of_process(self, place: int) -> int | None:
+        """Return the core of one of a server's processes."""
+        return self.client if place % 2 else self.server
 
 
 def raise_file_limit() -> int:
@@ -59,12 +68,22 @@ def free_port() -> int:
 
 @dataclass
 class Running:
-    """A server that accepts connections."""
+    """A server that accepts connections. Where it is several processes, memory and counters are those of the first."""
 
     server: Server
-    port: int
-    process: subprocess.Popen[bytes]
-    log: Path
+    ports: list[int]
+    processes: list[subprocess.Popen[bytes]]
+    """The server's; behind them the Redis, if there is one."""
+    logs: list[Path]
+
+    @property
+    def pids(self) -> list[int]:
+        """All that belongs to the server."""
+        return [process.pid for process in self.processes]
+
+    def said(self) -> str:
+        """The ends of the logs."""
+        return "; ".join(filter(None, map(tail, self.logs))) or "nothing"
 
     def resident_bytes(self) -> int:
         """The memory that the process holds right now."""
@@ -77,7 +96,7 @@ class Running:
     def forget_peak(self) -> None:
         """Let `peak_bytes` begin anew (proc(5), clear_refs)."""
         try:
-            Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+            Path(f"/proc/{self.pids[0]}/clear_refs").write_text("5")
         except OSError as error:
             raise BenchmarkError(f"{self.server.name}: its highest memory can't be measured here: {error}") from error
 
@@ -86,7 +105,7 @@ class Running:
         if self.server.stats_path is None:
             return {}
         try:
-            with urlopen(f"http://127.0.0.1:{self.port}{self.server.stats_path}", timeout=10) as answer:
+            with urlopen(f"http://127.0.0.1:{self.ports[0]}{self.server.stats_path}", timeout=10) as answer:
                 return dict(json.load(answer))
         except OSError as error:
             raise BenchmarkError(f"{self.server.name} does not answer {self.server.stats_path}: {error}") from error
@@ -104,7 +123,7 @@ class Running:
         return last
 
     def _status_bytes(self, name: str) -> int:
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{self.pids[0]}/status").read_text().splitlines():
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
         raise BenchmarkError(f"{self.server.name} is gone")
@@ -112,37 +131,82 @@ class Running:
 
 @contextmanager
 def running(server: Server, cores: Cores) -> Iterator[Running]:
-    """Start the server, wait until it accepts, stop it at the end."""
-    port = free_port()
-    command = [part.replace("{port}", str(port)) for part in server.command]
+    """Start the server and its Redis, wait until they accept, stop them at the end."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    log = LOGS / f"{server.name}.log"
+    started = Running(server, [], [], [])
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_of(server, cores)) if server.has_redis else None
+        for place in range(server.processes):
+            start(started, place, cores, redis)
+            stack.callback(stop, started.processes[-1])
+        for port, process, log in zip(started.ports, started.processes, started.logs, strict=True):
+            wait_until_accepting(server.name, process, port, log)
+        if redis is not None:
+            started.processes.append(redis.process)
+        yield started
+
+
+def start(running: Running, place: int, cores: Cores, redis: Redis | None) -> None:
+    """Start one of the server's processes."""
+    server, port = running.server, free_port()
+    log = LOGS / (f"{server.name}.log" if server.processes == 1 else f"{server.name}-{place + 1}.log")
+    filled = {"{port}": str(port), "{redis}": str(redis.port) if redis is not None else ""}
     path = os.pathsep.join((str(ROOT), str(ROOT / "src")))
-    env = {**os.environ, "PYTHONPATH": path, **server.env}
+    env = {name: fill(value, filled) for name, value in server.env.items()}
+    command = pinned([fill(part, filled) for part in server.command], cores.of_process(place))
+    running.ports.append(port)
+    running.logs.append(log)
+    running.processes.append(spawn(command, log, server.cwd, {**os.environ, "PYTHONPATH": path, **env}))
+
+
+def fill(text: str, filled: dict[str, str]) -> str:
+    """Put values where their names are."""
+    for name, value in filled.items():
+        text = text.replace(name, value)
+    return text
+
+
+def spawn(command: list[str], log: Path, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a process that speaks to a log."""
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            pinned(command, cores.server), cwd=server.cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-        )
+        return subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+
+
+@dataclass
+class Redis:
+    """A Redis that accepts connections."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+
+@contextmanager
+def redis_of(server: Server, cores: Cores) -> Iterator[Redis]:
+    """Start a Redis without a disk for one measurement of a server."""
+    port = free_port()
+    log = LOGS / f"{server.name}-redis.log"
+    command = [fill(part, {"{redis}": str(port)}) for part in REDIS_COMMAND]
+    process = spawn(pinned(command, cores.server), log, BUILD)
     try:
-        wait_until_accepting(server, process, port, log)
-        yield Running(server, port, process, log)
+        wait_until_accepting("redis-server", process, port, log)
+        yield Redis(port, process)
     finally:
         stop(process)
 
 
-def wait_until_accepting(server: Server, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait_until_accepting(name: str, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     """Return when the port answers; raise if the process ends or takes too long."""
     deadline = time.monotonic() + STARTUP_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise BenchmarkError(f"{server.name} ended with {process.returncode} at its start: {tail(log)}")
+            raise BenchmarkError(f"{name} ended with {process.returncode} at its start: {tail(log)}")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
             time.sleep(0.02)
         else:
             return
-    raise BenchmarkError(f"{server.name} does not accept connections after {STARTUP_S:.0f} s: {tail(log)}")
+    raise BenchmarkError(f"{name} does not accept connections after {STARTUP_S:.0f} s: {tail(log)}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

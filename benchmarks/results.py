@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 from benchmarks.cells import Values, faults
 from benchmarks.machine import QUIET_CORES
-from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SLOW
+from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, PROCESSES, REACH, SLOW
 
 FIGURE = {
     FANOUT: "deliveries_per_s",
     DEFLATE: "deliveries_per_s",
+    PROCESSES: "deliveries_per_s",
+    REACH: "p50_us",
     LATENCY: "p99_us",
     SLOW: "p99_ratio",
     ECHO: "echoes_per_s",
@@ -72,6 +75,12 @@ class Results:
         """The keys of the cells of one kind, in the order of their sizes."""
         keys = {cell for _, cell in self.rounds if cell.split("/")[0] == kind}
         return sorted(keys, key=lambda key: [int(part) for part in key.split("/")[1:]])
+
+    def of(self, kinds: Collection[str]) -> Results:
+        """The part that has to do with cells of these kinds; what is said of none is in every part."""
+        rounds = {key: values for key, values in self.rounds.items() if key[1].split("/")[0] in kinds}
+        others = [f", {kind}/" for kind in FIGURE if kind not in kinds]
+        return Results(rounds, [error for error in self.errors if not any(other in error for other in others)])
 
     def write(self, path: Path, facts: dict[str, str]) -> None:
         """Everything, as JSON."""

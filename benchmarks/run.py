@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks import chapter
 from benchmarks.build import build, say, session_cookie
 from benchmarks.cells import Cell, Context, NotMeasured, Timing, Values, faults, measure
 from benchmarks.facts import facts
@@ -17,12 +18,24 @@ from benchmarks.paths import BUILD
 from benchmarks.processes import BenchmarkError, Cores, raise_file_limit, running
 from benchmarks.report import markdown, short
 from benchmarks.results import FIGURE, Results
-from benchmarks.servers import CONNECT, DEFLATE, ECHO, FANOUT, IDLE, LATENCY, SERVERS, SLOW, Server
+from benchmarks.servers import (
+    CONNECT,
+    DEFLATE,
+    ECHO,
+    FANOUT,
+    IDLE,
+    LATENCY,
+    PROCESSES,
+    REACH,
+    SERVERS,
+    SLOW,
+    Server,
+)
 
 PATIENCE_S = 20.0
 """How long a repeated measurement waits for other programs to rest."""
-KINDS = (FANOUT, DEFLATE, LATENCY, SLOW, ECHO, CONNECT, IDLE)
-WINDOWS, DEFLATE_WINDOWS = [1, 4, 16, 64], [1, 4]
+KINDS = (FANOUT, DEFLATE, LATENCY, SLOW, ECHO, CONNECT, IDLE, PROCESSES, REACH)
+WINDOWS, DEFLATE_WINDOWS, PROCESSES_WINDOWS = [1, 4, 16, 64], [1, 4], [4, 64]
 
 
 def arguments() -> argparse.Namespace:
@@ -31,7 +44,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=names, help=f"servers, by comma: {', '.join(s.name for s in SERVERS)}")
     parser.add_argument("--cells", type=names, default=list(KINDS), help=f"kinds, by comma: {', '.join(KINDS)}")
     parser.add_argument("--n", type=numbers, default=[100, 1000], help="members of the group, by comma (100,1000)")
-    parser.add_argument("--window", type=numbers, help="messages in flight (1,4,16,64; with compression 1,4)")
+    parser.add_argument(
+        "--window", type=numbers, help="messages in flight (1,4,16,64; with compression 1,4; two processes 4,64)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all servers (3)")
     parser.add_argument("--seconds", type=float, default=3.0, help="measured time of a cell (3)")
     parser.add_argument("--warmup", type=float, default=0.5, help="time before it that is not measured (0.5)")
@@ -41,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--idle", type=int, default=5000, help="connections for memory (5000)")
     parser.add_argument("--retries", type=int, default=2, help="repeat what other programs disturbed, so often (2)")
     parser.add_argument("--quick", action="store_true", help="one round of one second each, and nothing is repeated")
-    parser.add_argument("--write", type=Path, help="write the tables to this Markdown file as well")
+    parser.add_argument("--write", type=Path, help="write to this Markdown file as well; what was not measured stays")
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.rounds, chosen.seconds, chosen.warmup = 1, 1.0, 0.3
@@ -74,6 +89,8 @@ def chosen_cells(options: argparse.Namespace) -> list[Cell]:
         ECHO: [Cell(ECHO, 100)],
         CONNECT: [Cell(CONNECT, options.connections)],
         IDLE: [Cell(IDLE, options.idle)],
+        PROCESSES: [Cell(PROCESSES, n, window) for n in options.n for window in options.window or PROCESSES_WINDOWS],
+        REACH: [Cell(REACH, 2)],
     }
     return [cell for kind in KINDS if kind in options.cells for cell in cells[kind]]
 
@@ -100,7 +117,7 @@ def half_load(results: Results, server: Server) -> int | None:
 def once(server: Server, cell: Cell, context: Context) -> Values:
     """Start the server, measure, stop it."""
     with running(server, context.cores) as process:
-        watch = Watch(process.process.pid)
+        watch = Watch(process.pids)
         values = measure(process, cell, context)
         values["others"] = round(watch.others(), 3)
     return values
@@ -143,13 +160,25 @@ def run(options: argparse.Namespace, servers: list[Server], context: Context, re
                 say(f"[{time.strftime('%H:%M:%S')}] round {round_}, {cell.key}, {server.name}: {said}")
 
 
+def page_of(results: Results, found: dict[str, str], options: argparse.Namespace, old: str) -> str:
+    """The document: a run that was asked for one part of it leaves the other as it was."""
+    length = {"rounds": options.rounds, "seconds": options.seconds}
+    page, text = old, chapter.found_in(old)
+    others = [kind for kind in options.cells if kind not in chapter.KINDS]
+    if others:
+        page = markdown(results.of(others), found, **length)
+    if len(others) < len(options.cells):
+        text = chapter.chapter(results, found, **length)
+    return chapter.put_into(page, text) if text else page
+
+
 def main() -> int:
     """Build, measure, report; 1 if a message was lost, a server failed, or the run was cut short."""
     options = arguments()
     raise_file_limit()
     if os.cpu_count() == 1:
         say("this machine has one core: server and client share it, and the figures mean little")
-    build(npm=not options.only or any(name.startswith(("node", "bun")) for name in options.only))
+    build(npm=not options.only or any(name.startswith(("node", "bun", "socketio")) for name in options.only))
     servers = chosen_servers(options)
     cookie = session_cookie() if any(server.logged_in for server in servers) else None
     results = Results()
@@ -162,7 +191,8 @@ def main() -> int:
         results.errors.append("interrupted: the tables hold what was measured so far")
     found = facts()
     results.write(BUILD / "results.json", found)
-    page = markdown(results, found, rounds=options.rounds, seconds=options.seconds)
+    old = options.write.read_text() if options.write and options.write.exists() else ""
+    page = page_of(results, found, options, old)
     print(page)
     if options.write:
         options.write.write_text(page)

@@ -9,16 +9,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks.paths import BUILD, BUN, C_SERVER, HERE, PYTHON, ROOT
+from benchmarks.paths import BUILD, BUN, C_SERVER, HERE, NODE_MODULES, PYTHON, ROOT
 
 FANOUT, DEFLATE, LATENCY, SLOW, ECHO, CONNECT, IDLE = "fanout", "deflate", "latency", "slow", "echo", "connect", "idle"
+PROCESSES, REACH = "processes", "reach"
+"""Two processes that share one Redis: fan-out to the members of both, and the way from one to the other."""
 
 Windows: TypeAlias = tuple[int, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """One line of the tables. `command` holds `{port}` where the port goes."""
+    """One line of the tables.
+
+    `command` holds `{port}` where the port goes, and `{redis}`, as `env` does, where the port of its Redis goes.
+    """
 
     name: str
     label: str
@@ -30,10 +35,16 @@ class Server:
     """What is spoken in the cells with a group; the load client's `--wire`."""
     cwd: Path = ROOT
     env: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
+    """How many are started, each on a port of its own."""
+    has_redis: bool = False
+    """They share a Redis, which is started with them."""
     windows: Windows = None
     """The windows that make sense, where a server is too slow for all."""
     needs: tuple[str, ...] = ()
     """Python packages without which it cannot run."""
+    npm: tuple[str, ...] = ()
+    """Packages of npm, likewise."""
     logged_in: bool = False
     """The handshake carries the cookie of a Django session."""
     stats_path: str | None = None
@@ -45,9 +56,12 @@ class Server:
         for package in self.needs:
             if find_spec(package) is None:
                 return f"the Python package {package} is not installed"
-        program = self.command[0]
-        if shutil.which(program) is None:
-            return f"{program} is not there"
+        for package in self.npm:
+            if not (NODE_MODULES / package).exists():
+                return f"the npm package {package} is not installed"
+        for program in (self.command[0], *(["redis-server"] if self.has_redis else [])):
+            if shutil.which(program) is None:
+                return f"{program} is not there"
         return None
 
 
@@ -70,6 +84,7 @@ ANTIPHON_APP = "benchmarks.apps.antiphon_app:app"
 DJANGO_SITE = "benchmarks.apps.django_site.asgi:app"
 CHANNELS_APP = "benchmarks.peers.channels_app:app"
 OUR_LAYER = {"BENCH_LAYER": "antiphon.channels.ChannelLayer", **NO_RATES}
+OUR_ENGINE = {"ANTIPHON_ENGINE": "redis://127.0.0.1:{redis}", **NO_RATES}
 CHANNELS_NOTE = "in-memory layer with its capacity raised to 100,000; too slow for windows above 4"
 
 
@@ -131,6 +146,37 @@ def channels(name: str, label: str, *more_cells: str, path: str = "/ws", ours: b
         windows=(1, 4),
         needs=("channels", "websockets"),
         note="antiphon's layer and server" if ours else f"{CHANNELS_NOTE}; uvloop, httptools, uvicorn's `--ws auto`",
+    )
+
+
+def antiphon_pair(name: str, label: str, *, path: str) -> Server:
+    """Two processes of the application, and the Redis that they share."""
+    return Server(
+        name=f"antiphon-redis-{name}",
+        label=f"antiphon, {label}",
+        command=uvicorn(ANTIPHON_APP, **OUR_PROTOCOLS),
+        path=path,
+        env=OUR_ENGINE,
+        cells=cells(PROCESSES, REACH),
+        processes=2,
+        has_redis=True,
+        needs=("antiphon", "hiredis"),
+    )
+
+
+def channels_pair(name: str, label: str, *, layer: str, note: str) -> Server:
+    """Channels' consumers in two processes, with one of the layers of channels_redis."""
+    return Server(
+        name=name,
+        label=label,
+        command=uvicorn(CHANNELS_APP, ws="auto"),
+        env={"BENCH_LAYER": layer, "BENCH_LAYER_HOST": "redis://127.0.0.1:{redis}"},
+        cells=cells(PROCESSES, REACH),
+        windows=(1, 4),
+        processes=2,
+        has_redis=True,
+        needs=("channels", "channels_redis", "websockets"),
+        note=f"{note}; uvloop, httptools, uvicorn's `--ws auto`; too slow for windows above 4",
     )
 
 
@@ -254,5 +300,42 @@ SERVERS = (
         "Channels in Django on uvicorn, session and user",
         consumers="channels",
         auth="channels",
+    ),
+    antiphon_pair("handler", "handler per member", path="/handler"),
+    antiphon_pair("publish", "`publish`", path="/publish"),
+    antiphon_pair("kept", "`publish` with history", path="/kept"),
+    Server(
+        name="antiphon-alone",
+        label="antiphon, `publish`, one process with the memory engine",
+        command=uvicorn(ANTIPHON_APP, **OUR_PROTOCOLS),
+        path="/publish",
+        env=NO_RATES,
+        cells=cells(PROCESSES, REACH),
+        needs=("antiphon",),
+    ),
+    Server(
+        name="socketio-redis",
+        label="Socket.IO with its Redis adapter",
+        command=("node", str(HERE / "peers" / "socketio_server.js"), "{port}", "{redis}"),
+        path="/socket.io/?EIO=4&transport=websocket",
+        wire="socketio",
+        cwd=BUILD,
+        cells=cells(PROCESSES, REACH),
+        processes=2,
+        has_redis=True,
+        npm=("socket.io", "@socket.io/redis-adapter", "redis"),
+        note="`@socket.io/redis-adapter`, clients with the WebSocket transport alone, without compression",
+    ),
+    channels_pair(
+        "channels-redis",
+        "Channels with channels_redis",
+        layer="channels_redis.core.RedisChannelLayer",
+        note="`channels_redis.core.RedisChannelLayer` with its capacity raised to 100,000",
+    ),
+    channels_pair(
+        "channels-redis-pubsub",
+        "Channels with channels_redis, its Pub/Sub layer",
+        layer="channels_redis.pubsub.RedisPubSubChannelLayer",
+        note="`channels_redis.pubsub.RedisPubSubChannelLayer`",
     ),
 )

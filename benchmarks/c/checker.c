@@ -150,7 +150,8 @@ static void check_publication(struct checker *checker, struct member *member, st
         return;
     }
     bool is_unaltered = is_published(checker, found.data.bytes, found.data.length, at, number);
-    bool is_in_place = !number || found.offset == checker->probe_offset + number;
+    bool is_in_place =
+        !number || !wire_has_offsets(checker->wire) || found.offset == checker->probe_offset + number;
     if (!number && found.offset > checker->probe_offset) checker->probe_offset = found.offset;
     checker->tally.altered += !is_unaltered;
     checker->tally.misplaced += !is_in_place;

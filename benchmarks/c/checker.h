@@ -9,7 +9,7 @@
  *   misplaced   a publication of Centrifuge's wire has another place in the stream than its number says: the offset of
  *               message k is that of the last probe, and k. So offsets have holes where numbers have, and nowhere else
  *
- * On Centrifuge's wire the same holds for publications, however many of them share a frame.
+ * On Centrifuge's wire the same holds for publications, however many of them share a frame; on Socket.IO's, for events.
  *
  * Every frame is checked in full, but it is read only where it must be. What a short message's frame looks like is learnt
  * from the probe; of messages with records and of publications, the first one that was read and found right is
@@ -84,7 +84,7 @@ void checker_free(struct checker *checker);
 struct slot *checker_publish(struct checker *checker, uint64_t now_ns);
 
 /* Takes the frames of one member out of `bytes`. Stops at a cut frame (CHECK_WAITS), in front of a control frame
- * (CHECK_CONTROL), or behind a frame with a ping of Centrifuge's that wants an answer (CHECK_PINGED); `*used` says how
+ * (CHECK_CONTROL), or behind a frame with a ping of the wire's own that wants an answer (CHECK_PINGED); `*used` says how
  * far it came. */
 enum check_result checker_feed(
     struct checker *checker, uint32_t member, const uint8_t *bytes, size_t length, size_t *used);

@@ -135,6 +135,10 @@ void client_control(struct client *client, struct conn *conn, const struct frame
 
 /* ---- opening ---- */
 
+static uint16_t port_of(const struct client *client, const struct conn *conn) {
+    return client->ports.numbers[conn->index % client->ports.count];
+}
+
 static void send_request(struct client *client, struct conn *conn) {
     uint8_t nonce[16];
     uint64_t parts[2] = {next_random(client), next_random(client)};
@@ -146,7 +150,7 @@ static void send_request(struct client *client, struct conn *conn) {
         request, sizeof request,
         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%u\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s%s%s%s%s%s%s%s%s%s\r\n",
-        client->path, client->port, key,
+        client->path, port_of(client, conn), key,
         client->deflate ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "",
         client->subprotocol ? "Sec-WebSocket-Protocol: " : "", client->subprotocol ? client->subprotocol : "",
         client->subprotocol ? "\r\n" : "", client->origin ? "Origin: " : "", client->origin ? client->origin : "",
@@ -166,7 +170,7 @@ void client_connect(struct client *client, struct conn *conn) {
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     }
     struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons(client->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        .sin_family = AF_INET, .sin_port = htons(port_of(client, conn)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     *conn = (struct conn){.fd = fd, .index = conn->index, .state = CONN_CONNECTING, .started_ns = now_ns()};
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS)
         fail("connect: %s", strerror(errno));

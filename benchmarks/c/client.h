@@ -11,7 +11,13 @@
 
 #include "accept.h"
 
-enum { CARRY_MAX = 1 << 14, READ_SIZE = 1 << 16 };
+enum { CARRY_MAX = 1 << 14, READ_SIZE = 1 << 16, PORTS_MAX = 8 };
+
+/* Where the server listens: its processes, each on a port of its own. Connections take them in turn. */
+struct ports {
+    uint32_t count;
+    uint16_t numbers[PORTS_MAX];
+};
 
 enum conn_state { CONN_UNUSED, CONN_CONNECTING, CONN_OPEN, CONN_CLOSING };
 
@@ -42,7 +48,7 @@ struct mode {
 
 struct client {
     int epoll;
-    uint16_t port;
+    struct ports ports;
     const char *path, *cookie, *origin;
     const char *subprotocol; /* offer this one, and insist on it; NULL: none */
     bool deflate;        /* offer permessage-deflate as browsers do, and insist on it */

@@ -43,7 +43,7 @@ int mode_connect(const struct options *o) {
     static struct connecting connecting;
     uint32_t slots = o->concurrency < o->count ? o->concurrency : o->count;
     struct client client = {
-        .port = o->port, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &connect_mode,
+        .ports = o->ports, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &connect_mode,
         .context = &connecting};
     connecting.count = o->count;
     connecting.started = slots;

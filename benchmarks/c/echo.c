@@ -71,7 +71,7 @@ static void run_until(struct client *client, uint64_t until) {
 int mode_echo(const struct options *o) {
     static struct echo echo;
     struct client client = {
-        .port = o->port, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &echo_mode,
+        .ports = o->ports, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &echo_mode,
         .context = &echo};
     client_init(&client, o->n);
     echo.waiting = calloc(o->n, sizeof *echo.waiting);

@@ -7,7 +7,7 @@
  * With --slow the last member reads nothing meanwhile; then a message is complete when all the others have it.
  *
  * On the wires of Centrifuge every member says `connect` first, and the publisher's messages are the command `send`,
- * each in a frame of its own as on the plain one.
+ * each in a frame of its own as on the plain one. It is the same on Socket.IO's, with events.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -248,7 +248,7 @@ static void prepare(struct fanout *fanout, struct client *client, const struct o
 int mode_fanout(const struct options *o) {
     static struct fanout fanout;
     struct client client = {
-        .port = o->port, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &fanout_mode,
+        .ports = o->ports, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &fanout_mode,
         .context = &fanout, .deflate = o->deflate, .last_is_remote = o->slow,
         .subprotocol = wire_subprotocol(o->wire)};
     prepare(&fanout, &client, o);

@@ -22,7 +22,7 @@ static const struct mode idle_mode = {.opened = opened, .frames = frames};
 
 int mode_idle(const struct options *o) {
     struct client client = {
-        .port = o->port, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &idle_mode};
+        .ports = o->ports, .path = o->path, .cookie = o->cookie, .origin = o->origin, .mode = &idle_mode};
     client_init(&client, o->n);
     client_open_all(&client, 64);
     printf("READY\n");

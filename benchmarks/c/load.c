@@ -8,7 +8,7 @@
 
 
 static const char usage[] =
-    "usage: load fanout  --port P [--path /ws] --n N --window W [--rate R] --seconds S --warmup S\n"
+    "usage: load fanout  --port P[,P…] [--path /ws] --n N --window W [--rate R] --seconds S --warmup S\n"
     "       load echo    --port P [--path /echo] --n N --seconds S --warmup S\n"
     "       load connect --port P [--path /ws] --count C --concurrency K\n"
     "       load idle    --port P [--path /ws] --n N --seconds S\n"
@@ -19,14 +19,25 @@ static const char usage[] =
     "fanout --messages M: publish no more than so many.\n"
     "fanout --deflate: offer permessage-deflate, insist on it, and read what comes.\n"
     "fanout --slow: the last member stops reading before the first message, and reads on after the last.\n"
-    "fanout --wire plain|centrifuge-json|centrifuge-protobuf: what is spoken; Centrifuge's offsets are checked, too.\n"
-    "fanout --hold: say READY when all are members, go on with a line on stdin, and stay until stdin ends.\n";
+    "fanout --wire plain|centrifuge-json|centrifuge-protobuf|socketio: what is spoken; offsets are checked, too.\n"
+    "fanout --hold: say READY when all are members, go on with a line on stdin, and stay until stdin ends.\n"
+    "Several ports are those of one server's processes: connections take them in turn, and the first one publishes.\n";
 
 static uint32_t positive(const char *text) {
     char *end;
     unsigned long value = strtoul(text, &end, 10);
     if (*end || value < 1 || value > 1000000) fail("not a number from 1 to 1000000: %s", text);
     return (uint32_t)value;
+}
+
+static struct ports ports(char *text) {
+    struct ports found = {0};
+    for (char *each = strtok(text, ","); each; each = strtok(NULL, ",")) {
+        uint32_t port = positive(each);
+        if (port > UINT16_MAX || found.count == PORTS_MAX) fail("--port: one to %d ports, by comma", PORTS_MAX);
+        found.numbers[found.count++] = (uint16_t)port;
+    }
+    return found;
 }
 
 static double seconds(const char *text) {
@@ -47,7 +58,7 @@ static struct options parse(int argc, char **argv) {
                         .warmup = 0.5, .stall = 10};
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) switch (option) {
-        case 'p': o.port = (uint16_t)positive(optarg); break;
+        case 'p': o.ports = ports(optarg); break;
         case 'P': o.path = optarg; break;
         case 'n': o.n = positive(optarg); break;
         case 'w': o.window = positive(optarg); break;
@@ -79,7 +90,7 @@ int main(int argc, char **argv) {
     const char *mode = argc > 1 ? argv[1] : "";
     if (!strcmp(mode, "selftest")) return mode_selftest();
     struct options options = parse(argc - 1 > 0 ? argc - 1 : 1, argv + (argc > 1));
-    if (!options.port || !strlen(mode)) {
+    if (!options.ports.count || !strlen(mode)) {
         fputs(usage, stderr);
         return 2;
     }

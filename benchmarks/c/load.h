@@ -7,7 +7,7 @@
 #include "wire.h"
 
 struct options {
-    uint16_t port;
+    struct ports ports;
     enum wire wire;
     const char *path, *cookie, *origin;
     uint32_t n, window, count, concurrency;

@@ -415,6 +415,7 @@ int mode_selftest(void) {
     test_old_number_in_a_reused_place(records_shape);
     test_accept();
     test_centrifuge();
+    test_socketio();
     printf("{\"mode\":\"selftest\",\"failures\":%d}\n", failures);
     return failures > 0;
 }

@@ -45,5 +45,6 @@ void add_frame(struct stream *stream, uint8_t opcode, const void *payload, size_
 struct tally feed_as(const struct stream *stream, struct feeding feeding, size_t piece, uint64_t *completed);
 
 void test_centrifuge(void);
+void test_socketio(void);
 
 #endif

@@ -6,10 +6,10 @@
 #include "json.h"
 #include "protobuf.h"
 
-static const char *const names[] = {"plain", "centrifuge-json", "centrifuge-protobuf"};
+static const char *const names[WIRES] = {"plain", "centrifuge-json", "centrifuge-protobuf", "socketio"};
 
 bool wire_named(const char *name, enum wire *wire) {
-    for (enum wire each = WIRE_PLAIN; each <= WIRE_CENTRIFUGE_PROTOBUF; each++) {
+    for (enum wire each = WIRE_PLAIN; each < WIRES; each++) {
         if (strcmp(name, names[each])) continue;
         *wire = each;
         return true;
@@ -19,8 +19,10 @@ bool wire_named(const char *name, enum wire *wire) {
 
 const char *wire_name(enum wire wire) { return names[wire]; }
 
-/* Clients of JSON offer nothing. */
+/* Clients of JSON and of Socket.IO offer nothing. */
 const char *wire_subprotocol(enum wire wire) { return wire == WIRE_CENTRIFUGE_PROTOBUF ? names[wire] : NULL; }
+
+bool wire_has_offsets(enum wire wire) { return wire == WIRE_CENTRIFUGE_JSON || wire == WIRE_CENTRIFUGE_PROTOBUF; }
 
 uint8_t wire_opcode(enum wire wire) { return wire == WIRE_CENTRIFUGE_PROTOBUF ? OP_BINARY : OP_TEXT; }
 
@@ -36,6 +38,7 @@ static size_t append(uint8_t *out, size_t length, const void *bytes, size_t coun
 size_t wire_connect(enum wire wire, uint8_t *out) {
     static const char json[] = "{\"connect\":{},\"id\":1}";
     static const uint8_t protobuf[] = {4, 1 << 3, 1, COMMAND_CONNECT << 3 | 2, 0}; /* its length, the id, nothing */
+    if (wire == WIRE_SOCKETIO) return append(out, 0, "40", 2);
     if (wire == WIRE_CENTRIFUGE_JSON) return append(out, 0, json, sizeof json - 1);
     return append(out, 0, protobuf, sizeof protobuf);
 }
@@ -57,15 +60,25 @@ static size_t protobuf_send(uint8_t *out, struct span text) {
     return append(out, length, text.bytes, text.length);
 }
 
+static const char event_head[] = "42[\"message\",", event_tail[] = "]";
+
+static size_t socketio_event(uint8_t *out, struct span text) {
+    size_t length = append(out, 0, event_head, sizeof event_head - 1);
+    length = append(out, length, text.bytes, text.length);
+    return append(out, length, event_tail, sizeof event_tail - 1);
+}
+
 size_t wire_message(enum wire wire, uint8_t *out, struct span text) {
     switch (wire) {
     case WIRE_CENTRIFUGE_JSON: return json_send(out, text);
     case WIRE_CENTRIFUGE_PROTOBUF: return protobuf_send(out, text);
+    case WIRE_SOCKETIO: return socketio_event(out, text);
     default: return append(out, 0, text.bytes, text.length);
     }
 }
 
 size_t wire_pong(enum wire wire, uint8_t *out) {
+    if (wire == WIRE_SOCKETIO) return append(out, 0, "3", 1);
     return wire == WIRE_CENTRIFUGE_JSON ? append(out, 0, "{}", 2) : append(out, 0, "", 1);
 }
 
@@ -91,7 +104,14 @@ static bool next_prefixed(struct span *payload, struct span *reply) {
 }
 
 bool wire_next(enum wire wire, struct span *payload, struct span *reply) {
-    return (wire == WIRE_CENTRIFUGE_JSON ? next_line : next_prefixed)(payload, reply);
+    switch (wire) {
+    case WIRE_CENTRIFUGE_JSON: return next_line(payload, reply);
+    case WIRE_CENTRIFUGE_PROTOBUF: return next_prefixed(payload, reply);
+    default:
+        *reply = *payload;
+        payload->length = 0;
+        return reply->length > 0;
+    }
 }
 
 static struct reply read_json(struct span reply) {
@@ -121,6 +141,28 @@ static struct reply read_protobuf(struct span reply) {
         .kind = REPLY_PUBLICATION, .data = protobuf_content(pub, PUB_DATA), .offset = protobuf_number(pub, PUB_OFFSET)};
 }
 
+static bool begins_with(struct span text, const char *head) {
+    size_t length = strlen(head);
+    return text.length >= length && !memcmp(text.bytes, head, length);
+}
+
+/* A packet of Engine.IO: 0 open, 2 ping, 4 message; in a message, one of Socket.IO: 0 connected, 2 event. */
+static struct reply read_packet(struct span packet) {
+    size_t around = sizeof event_head - 1 + sizeof event_tail - 1;
+    if (begins_with(packet, "2")) return (struct reply){.kind = REPLY_PING};
+    if (begins_with(packet, "40{")) return (struct reply){.kind = REPLY_CONNECTED, .wants_pong = true};
+    if (begins_with(packet, "0{") || begins_with(packet, "44")) return (struct reply){.kind = REPLY_OTHER};
+    if (!begins_with(packet, "42[")) return (struct reply){.kind = REPLY_BROKEN};
+    if (!begins_with(packet, event_head) || packet.length < around || packet.bytes[packet.length - 1] != ']')
+        return (struct reply){.kind = REPLY_OTHER};
+    struct span data = {packet.bytes + sizeof event_head - 1, packet.length - around};
+    return (struct reply){.kind = REPLY_PUBLICATION, .data = data};
+}
+
 struct reply wire_read(enum wire wire, struct span reply) {
-    return (wire == WIRE_CENTRIFUGE_JSON ? read_json : read_protobuf)(reply);
+    switch (wire) {
+    case WIRE_CENTRIFUGE_JSON: return read_json(reply);
+    case WIRE_CENTRIFUGE_PROTOBUF: return read_protobuf(reply);
+    default: return read_packet(reply);
+    }
 }

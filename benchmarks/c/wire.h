@@ -4,8 +4,12 @@
  *   centrifuge-json      text frames of commands to the server and replies from it, each on a line of its own
  *   centrifuge-protobuf  the same in binary frames, each behind its length
  *
+ *   socketio             packets of Socket.IO in text frames of Engine.IO 4, one each; no other transport comes before
+ *
  * A client of Centrifuge sends `connect` first; its messages are the command `send`, and come back as pushes of a
  * publication, which has an offset in its group's stream. Every number of a field is that of Centrifugo's client.proto.
+ * A client of Socket.IO also connects first, to the main namespace; its messages are the event `message`, with one
+ * argument, and come back as the same.
  */
 #ifndef WIRE_H
 #define WIRE_H
@@ -14,7 +18,7 @@
 
 #include "span.h"
 
-enum wire { WIRE_PLAIN, WIRE_CENTRIFUGE_JSON, WIRE_CENTRIFUGE_PROTOBUF };
+enum wire { WIRE_PLAIN, WIRE_CENTRIFUGE_JSON, WIRE_CENTRIFUGE_PROTOBUF, WIRE_SOCKETIO, WIRES };
 enum { COMMAND_MAX = 64 }; /* what a command puts around a message, or has without one */
 
 /* False if no wire has this name. */
@@ -24,10 +28,13 @@ const char *wire_name(enum wire wire);
 /* What the client offers in its handshake, and the server has to accept; NULL: nothing. */
 const char *wire_subprotocol(enum wire wire);
 
+/* Whether publications have offsets. */
+bool wire_has_offsets(enum wire wire);
+
 /* The opcode of its frames. */
 uint8_t wire_opcode(enum wire wire);
 
-/* Each writes the payload of a frame and returns its length. The first and the last are for Centrifuge alone. */
+/* Each writes the payload of a frame and returns its length. The plain wire has neither the first nor the last. */
 size_t wire_connect(enum wire wire, uint8_t *out);
 size_t wire_message(enum wire wire, uint8_t *out, struct span text);
 size_t wire_pong(enum wire wire, uint8_t *out);

@@ -1,7 +1,7 @@
 """Django Channels without a project: its consumers and groups as in its guide, async and not.
 
-The layer is its in-memory one, or what `BENCH_LAYER` names. The in-memory layer's capacity is raised from 100 to
-100,000 messages per channel, so that it drops nothing in the measured windows.
+The layer is its in-memory one, or what `BENCH_LAYER` names, with `BENCH_LAYER_HOST` as its Redis. Its capacity is
+raised from 100 to 100,000 messages per channel, so that it drops nothing in the measured windows.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import os
 from django.conf import settings
 
 LAYER = os.environ.get("BENCH_LAYER", "channels.layers.InMemoryChannelLayer")
+HOST = os.environ.get("BENCH_LAYER_HOST")
 
 settings.configure(
     SECRET_KEY="benchmark",
-    CHANNEL_LAYERS={"default": {"BACKEND": LAYER, "CONFIG": {"capacity": 100_000}}},
+    CHANNEL_LAYERS={
+        "default": {"BACKEND": LAYER, "CONFIG": {"capacity": 100_000, **({"hosts": [HOST]} if HOST else {})}}
+    },
 )
 
 import django  # noqa: E402

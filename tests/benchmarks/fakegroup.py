@@ -1,4 +1,5 @@
-"""A group on the Centrifuge wire by other hands, which can be made to fail: what the load client has to notice."""
+"""A group by other hands, on the wires of Centrifuge and of Socket.IO, which can be made to fail: what the load client
+has to notice."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from websockets.typing import Subprotocol
 
 from tests.wire.centrifuge import reference
 
-__all__ = ["CROWD", "JSON", "PROTOBUF", "FakeGroup", "Push", "Wire", "number_of"]
+__all__ = ["CROWD", "JSON", "PROTOBUF", "SOCKETIO", "FakeGroup", "Push", "Wire", "number_of"]
 
 GROUP = "bench-kept"
 #: How many replies a group puts into one frame, where it does.
@@ -30,6 +31,9 @@ class Push(NamedTuple):
 
 class Wire:
     """One of the encodings: commands in, replies out, each in the form of JSON but for ``data``, which is bytes."""
+
+    is_lonely = False
+    """Whether each reply has a frame of its own."""
 
     def __init__(self, name: str, subprotocol: str | None) -> None:
         self.name = name
@@ -79,6 +83,37 @@ class Wire:
         return b"\n".join(replies).decode() if self.is_text else b"".join(replies)
 
 
+class SocketIO(Wire):
+    """Packets of Socket.IO in those of Engine.IO; pushes have no offsets."""
+
+    is_lonely = True
+
+    def commands(self, payload: bytes | str) -> Iterator[tuple[str, bytes]]:
+        """Yield what a packet stands for: connecting, the event ``message``, or a pong."""
+        assert isinstance(payload, str)
+        if payload == "40":
+            yield "connect", b""
+        elif payload == "3":
+            yield "", b""
+        else:
+            name, content = json.loads(payload.removeprefix("42"))
+            assert (payload[:2], name) == ("42", "message")
+            yield "send", json.dumps(content, separators=(",", ":")).encode()
+
+    def connected(self) -> bytes:
+        """Return the answer to connecting."""
+        return b'40{"sid":"oSO0OpakMV_3jnilAAAA"}'
+
+    def push(self, push: Push) -> bytes:
+        """Return an event."""
+        return b'42["message",%b]' % push.data
+
+    def ping(self) -> bytes:
+        """Return a ping of Engine.IO's."""
+        return b"2"
+
+
+SOCKETIO = SocketIO("socketio", None)
 JSON, PROTOBUF = Wire("centrifuge-json", None), Wire("centrifuge-protobuf", "centrifuge-protobuf")
 
 
@@ -111,9 +146,16 @@ class FakeGroup:
         self._pings = pings
         self._greets = greets
         self._members: list[ServerConnection] = []
+        self.published_at: set[int] = set()
+        """Where messages came from: the ports that they came to."""
         self._top = 0
         self._missing_pongs = 0
         self._all_answered = asyncio.Event()
+
+    @property
+    def ports(self) -> list[int]:
+        """The port of each member."""
+        return [member.local_address[1] for member in self._members]
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[int]:
@@ -133,6 +175,7 @@ class FakeGroup:
                         if self._greets:
                             await member.send(self.wire.frame([self.wire.connected()]))
                     elif name == "send":
+                        self.published_at.add(member.local_address[1])
                         publishing.put_nowait(data)
                     else:
                         self._answered()
@@ -156,8 +199,10 @@ class FakeGroup:
             await self._send(self._members[-1], [each for push in pushes for each in self._tamper(push)])
 
     async def _send(self, member: ServerConnection, pushes: list[Push]) -> None:
-        if pushes:
-            await member.send(self.wire.frame([self.wire.push(push) for push in pushes]))
+        replies = [self.wire.push(push) for push in pushes]
+        for some in [[reply] for reply in replies] if self.wire.is_lonely else [replies]:
+            if some:
+                await member.send(self.wire.frame(some))
 
     async def _ping_all(self) -> None:
         self._missing_pongs = len(self._members)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.goals import Verdict, centrifuge_goals, verdicts
+from benchmarks.goals import Verdict, centrifuge_goals, processes_goals, verdicts
 from benchmarks.report import goals_table, losses
 from benchmarks.results import Results
 
@@ -71,3 +71,42 @@ def test_a_misplaced_publication_is_an_error_of_the_run() -> None:
 def test_at_most() -> None:
     assert Verdict("p99", 1.5, 1.5, at_most=True).met
     assert Verdict("p99", 1.6, 1.5, at_most=True).met is False
+
+
+PAIRS = ("antiphon-redis-handler", "antiphon-redis-publish", "socketio-redis", "channels-redis", "antiphon-alone")
+
+
+def of_pairs(cell: str, figures: tuple[float, ...], **values: Any) -> Results:
+    """A run of one cell of two processes, with a figure for each server."""
+    results = Results()
+    for server, figure in zip(PAIRS, figures, strict=True):
+        results.add(server, cell, one_round(figure, **values))
+    return results
+
+
+def test_two_processes_are_compared_with_the_peers() -> None:
+    found = {goal.goal: goal for goal in processes_goals(of_pairs("processes/100/4", (150, 490, 100, 10, 900)))}
+    said = {name: (goal.is_, goal.met) for name, goal in found.items() if goal.is_ is not None}
+    assert said == {
+        "antiphon-redis-handler ÷ channels-redis, N=100, window 4": (15, True),
+        "antiphon-redis-publish ÷ channels-redis, N=100, window 4": (49, False),
+        "antiphon-redis-handler ÷ socketio-redis, N=100, window 4": (1.5, True),
+        "antiphon-redis-publish ÷ socketio-redis, N=100, window 4": (4.9, True),
+    }
+
+
+def test_two_processes_are_compared_with_one_and_lose_nothing() -> None:
+    results = of_pairs("processes/1000/64", (10, 49, 5, 1, 100))
+    found = {goal.goal: goal for goal in processes_goals(results)}
+    one = found["antiphon-redis-publish ÷ one process with the memory engine, N=1000, window 64"]
+    assert (one.is_, one.should, one.met) == (0.49, 0.5, False)
+    assert found["lost by antiphon-redis-publish, N=1000"].met
+    results = of_pairs("processes/1000/4", (10, 49, 5, 1, 100), lost=3)
+    assert {goal.goal: goal.met for goal in processes_goals(results)}["lost by antiphon-redis-handler, N=1000"] is False
+
+
+@pytest.mark.parametrize(("microseconds", "met"), [(1000.0, True), (1001.0, False)])
+def test_the_way_to_the_other_process_has_a_limit(microseconds: float, met: bool) -> None:
+    results = of_pairs("reach/2", (1, 1, 1, 1, 1), p50_us=microseconds)
+    found = {goal.goal: goal for goal in processes_goals(results)}
+    assert found["ms to a client of the other process, p50, antiphon-redis-publish"].met is met

@@ -14,9 +14,9 @@ import pytest
 from benchmarks import cells, processes
 from benchmarks.cells import FAULTS, Cell, Context, Timing, faults, measure
 from benchmarks.processes import BenchmarkError, Cores, running
-from benchmarks.servers import FANOUT, SERVERS, Server
+from benchmarks.servers import FANOUT, PROCESSES, REACH, SERVERS, Server
 
-from .fakegroup import JSON, PROTOBUF, FakeGroup, Push, Wire, number_of
+from .fakegroup import JSON, PROTOBUF, SOCKETIO, FakeGroup, Push, Wire, number_of
 
 MEMBERS, WINDOW, MESSAGES = 3, 8, 300
 #: Of the messages, the one that a fault is about.
@@ -50,15 +50,20 @@ def suite(load: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Contex
 
 async def publish_all(load: Path, group: FakeGroup, *, patience: int = 60) -> tuple[str, str]:
     """Let the load client publish all messages to the group, and return what it says on stdout and on stderr."""
+    async with group.serving() as port:
+        return await publish_to(load, group.wire, port, patience=patience)
+
+
+async def publish_to(load: Path, wire: Wire, *ports: int, patience: int = 60) -> tuple[str, str]:
+    """Do that with a group that is served."""
     size = ["--n", str(MEMBERS), "--window", str(WINDOW), "--messages", str(MESSAGES)]
     time = ["--seconds", "60", "--warmup", "0", "--stall", str(patience)]
-    async with group.serving() as port:
-        client = await asyncio.create_subprocess_exec(
-            *(str(load), "fanout", "--port", str(port), "--wire", group.wire.name, *size, *time),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        stdout, stderr = await client.communicate()
+    client = await asyncio.create_subprocess_exec(
+        *(str(load), "fanout", "--port", ",".join(map(str, ports)), "--wire", wire.name, *size, *time),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    stdout, stderr = await client.communicate()
     return stdout.decode(), stderr.decode()
 
 
@@ -148,6 +153,26 @@ async def test_pings_are_answered(load: Path, wire: Wire) -> None:
     assert group.pongs >= MEMBERS * MESSAGES
 
 
+async def test_a_group_on_socketio_without_faults(load: Path) -> None:
+    group = FakeGroup(SOCKETIO, pings=True)
+    assert faults(await told(load, group)) == {}
+    assert group.pongs >= MEMBERS * MESSAGES
+
+
+@pytest.mark.parametrize("fault", ["lost", "duplicates", "altered"])
+async def test_a_planted_fault_on_socketio_is_counted(load: Path, fault: str) -> None:
+    assert faults(await told(load, FakeGroup(SOCKETIO, tamper=PLANTED[fault]))) == {fault: 1}
+
+
+async def test_members_are_spread_over_the_ports(load: Path) -> None:
+    group = FakeGroup(JSON)
+    async with group.serving() as one, group.serving() as other:
+        stdout, stderr = await publish_to(load, group.wire, one, other)
+    assert (stderr, faults(json.loads(stdout))) == ("", {})
+    assert sorted(group.ports) == sorted([one, other, one])
+    assert group.published_at == {one}
+
+
 async def test_a_group_that_does_not_greet(load: Path, wire: Wire) -> None:
     _, stderr = await publish_all(load, FakeGroup(wire, greets=False), patience=1)
     assert stderr == f"load: only 0 of {MEMBERS} connects were answered\n"
@@ -182,3 +207,14 @@ def test_another_wire_is_noticed(suite: Context, path: str, wire: str, problem: 
     server = dataclasses.replace(server_named("antiphon-publish"), path=path, wire=wire)
     with running(server, suite.cores) as process, pytest.raises(BenchmarkError, match=problem):
         measure(process, Cell(FANOUT, 5, WINDOW), suite)
+
+
+@pytest.mark.parametrize("name", ["handler", "publish", "kept"])
+def test_two_processes_that_share_a_redis(suite: Context, name: str) -> None:
+    server = server_named(f"antiphon-redis-{name}")
+    with running(server, suite.cores) as process:
+        assert len(set(process.ports)) == 2
+        assert len(process.pids) == 3
+        many, few = (measure(process, cell, suite) for cell in (Cell(PROCESSES, 6, WINDOW), Cell(REACH, 2)))
+    assert faults(many) == faults(few) == {}
+    assert many["published"] > 0 < few["p50_us"]
