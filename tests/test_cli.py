@@ -191,7 +191,7 @@ class Shared(MemoryEngine):
         super().__init__()
         self.__dict__.update(self.kept)
 
-    async def send_control(self, control: bytes) -> None:
+    async def send_control(self, control: bytes, process: str = "") -> None:
         self.orders.append(control)
 
     async def stop(self) -> None:
@@ -287,7 +287,7 @@ def test_a_stream_that_is_gone_is_told(shared: type[Shared]) -> None:
 
 
 def test_an_engine_that_is_away_is_told(shared: type[Shared], monkeypatch: pytest.MonkeyPatch) -> None:
-    async def send_control(self: Shared, control: bytes) -> None:
+    async def send_control(self: Shared, control: bytes, process: str = "") -> None:
         raise EngineUnavailable("nobody answers")
 
     monkeypatch.setattr(Shared, "send_control", send_control)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.control import Expire, Join, Kick, Leave, Order, Whom, encode, session_digest
+from antiphon.control import Add, Discard, Expire, Join, Kick, Leave, Order, Whom, encode, session_digest
+from antiphon.counters import Counters
 from antiphon.credentials import GRACE
 from antiphon.hub import Hub
 from antiphon.lifecycle import State
@@ -566,3 +567,52 @@ def test_what_a_token_says_is_whose_connection_it_is() -> None:
         assert service.hub.control._by_user == {}
 
     run(main())
+
+
+# Channels
+
+
+@on_jumping_loop
+async def test_a_channel_is_put_in_and_taken_out_whatever_reads_it() -> None:
+    hub = await start_hub(rules=RULES)
+    ann, name = await client_of(hub, "ann"), hub.inboxes.new("specific")
+    for channel in (ann.connection.channel_name, name):
+        take(hub, Add(str(channel), "open"))
+        take(hub, Add(str(channel), "open"))
+    await until(lambda: hub.members("open") == 2)
+    for channel in (ann.connection.channel_name, name):
+        take(hub, Discard(str(channel), "open"))
+    assert hub.members("open") == 0
+    assert hub.control._joining == {}
+    await all_leave(hub, ann)
+
+
+@on_jumping_loop
+async def test_whether_a_channel_is_in_a_group_is_what_the_last_order_said() -> None:
+    engine = SlowEngine()
+    hub = Hub(engine, Counters(), groups_per_connection=10)
+    await engine.start(hub)
+    name = hub.inboxes.new("specific")
+    kinds: list[tuple[type[Add | Discard], ...]] = [(Add, Discard), (Add, Discard, Add), (Discard, Add, Discard)]
+    for orders in kinds:
+        for order in orders:
+            take(hub, order(str(name), "open"))
+        await settled()
+        for gate in engine.gates:
+            gate.set_result(None)
+        engine.gates.clear()
+        await until(lambda: not hub.control._joining)
+        assert hub.members("open") == (orders[-1] is Add)
+        hub.control.discard("open", name)
+    await hub.close()
+
+
+@on_jumping_loop
+async def test_a_channel_that_is_not_here_joins_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    hub = await start_hub()
+    for channel in ("specific.here!1", "general"):
+        take(hub, Add(str(channel), "open"))
+        take(hub, Discard(str(channel), "open"))
+    assert (hub.counters.joins_refused, hub.groups) == (2, {})
+    assert caplog.text.count("has no such connection; nothing joined") == 2
+    await hub.close()

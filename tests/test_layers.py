@@ -51,6 +51,7 @@ LAYERS = {
     "antiphon.fanout": RUNTIME,
     "antiphon.group": RUNTIME,
     "antiphon.inbox": RUNTIME,
+    "antiphon.jobs": RUNTIME,
     "antiphon.threads": RUNTIME,
     "antiphon.following": RUNTIME,
     "antiphon.attendance": RUNTIME,

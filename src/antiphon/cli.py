@@ -116,20 +116,34 @@ def doctor(**options: Any) -> None:
 # Reaching the groups of servers that run: the engine is shared, and this process serves nobody
 
 
+_SETTINGS = click.option(
+    "--settings",
+    default=None,
+    help="Django's settings, whose ANTIPHON holds here, too.  [default: DJANGO_SETTINGS_MODULE]",
+)
+_APP_DIR = click.option("--app-dir", default=".", show_default=True, help="Folder to look for the settings in.")
+
+
 def _reaching(command: Command) -> Command:
     """Give a command the options that say where the groups are."""
-    options: tuple[Callable[[Command], Command], ...] = (
-        click.option("--app-dir", default=".", show_default=True, help="Folder to look for the settings in."),
-        click.option(
-            "--settings",
-            default=None,
-            help="Django's settings, whose ANTIPHON holds here, too.  [default: DJANGO_SETTINGS_MODULE]",
-        ),
-        _ENGINE,
-    )
-    for option in options:
-        command = option(command)
-    return command
+    return _ENGINE(_SETTINGS(_APP_DIR(command)))
+
+
+@main.group()
+def engine() -> None:
+    """Look at the engine that servers share."""
+
+
+@engine.command()
+@click.argument("url", metavar="[URL]", default=None, required=False)
+@click.option("--json", is_flag=True, help="Print it as a JSON object.")
+@_SETTINGS
+@_APP_DIR
+def check(url: str | None, *, json: bool, **options: Any) -> None:
+    """Use an engine as a server does, measure it, and say what of it is not set up well."""
+    from antiphon.doctor.engine.command import run as examine  # not what a server has to load
+
+    sys.exit(examine(_config({**options, "engine": url}).engine, json=json))
 
 
 @main.command()

@@ -436,6 +436,10 @@ class Connection:
         level, self._erred = logging.DEBUG if self._erred else logging.INFO, True
         logger.log(level, "%s: bad message, %s", self, problem)
 
+    def tell_unavailable(self) -> None:
+        """Tell the client that its message could not be done because of the engine."""
+        self._send_error(ClientError("unavailable", "the server can't do this at the moment; try again later"))
+
     def _send_error(self, problem: ClientError) -> None:
         answer = plain.error(problem, self._config.error_type)
         if answer is not None and self.state is State.OPEN:
@@ -478,7 +482,7 @@ class Connection:
             self.client_erred(error)
         elif isinstance(error, EngineError):
             self.engine_failed(getattr(turn, "__name__", "handler"), error)
-            self._send_error(ClientError("unavailable", "the server can't do this at the moment; try again later"))
+            self.tell_unavailable()
         elif is_kind(error, StopConsumer):
             self.end(codes.NORMAL)
         else:

@@ -1,7 +1,8 @@
 """Orders that reach connections wherever they are: close one, put it into a group, take it out, let it end later.
 
 An order goes through the engine to every process, and each process obeys it for the connections that it has. It names
-whom it is for: a user, one of the user's sessions, one connection, or one that has to be the user's.
+whom it is for: a user, one of the user's sessions, one connection, or one that has to be the user's. What names a
+channel (``group_add`` in another process than the channel's) goes to the process that the name tells of.
 
 Laws:
 - an order that names nobody is never sent, and one that is not understood is counted, logged and not obeyed;
@@ -14,19 +15,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from antiphon.exceptions import LimitExceeded
+from antiphon.inbox import EXPIRY
 from antiphon.lifecycle import State
 
 if TYPE_CHECKING:
     from antiphon.connection import Connection
     from antiphon.hub import Hub
 
-__all__ = ["Control", "Expire", "Join", "Kick", "Leave", "Order", "Whom", "encode", "session_digest"]
+__all__ = ["Add", "Control", "Discard", "Expire", "Join", "Kick", "Leave", "Order", "Whom", "encode", "session_digest"]
 
 logger = logging.getLogger("antiphon.hub")
 
@@ -71,7 +73,21 @@ class Expire(msgspec.Struct, frozen=True, tag=True):
     at: float | None
 
 
-Order = Kick | Join | Leave | Expire
+class Add(msgspec.Struct, frozen=True, tag=True):
+    """Put a channel into a group."""
+
+    channel: str
+    group: str
+
+
+class Discard(msgspec.Struct, frozen=True, tag=True):
+    """Take a channel out of a group."""
+
+    channel: str
+    group: str
+
+
+Order = Kick | Join | Leave | Expire | Add | Discard
 
 #: The states of a connection that an order may be for.
 _MEANT = (State.CONNECTING, State.OPEN)
@@ -98,8 +114,8 @@ class Control:
         self._by_user: dict[str, dict[Connection, None]] = {}
         self._users: dict[Connection, str] = {}
         self._by_client: dict[str, Connection] = {}
-        self._joining: dict[tuple[Connection, str], bool] = {}
-        """Who is being put into which group, and whether it is to be there still."""
+        self._joining: dict[tuple[str, str], bool] = {}
+        """Which channel is being put into which group, and whether it is to be there still."""
 
     # Whom there is
 
@@ -161,36 +177,81 @@ class Control:
             self._hub.counters.orders_refused += 1
             logger.error("an order of another process is not understood (is its version the same?): %s", error)
             return
+        if isinstance(order, (Add, Discard)):
+            self._obey_for_channel(order)
+            return
         for connection in self.find(order.whom):
             try:
                 self._obey(connection, order)
             except Exception:
                 logger.exception("%s: does not obey an order (%s)", connection, type(order).__name__.lower())
 
-    def _obey(self, connection: Connection, order: Order) -> None:
+    def _obey(self, connection: Connection, order: Kick | Join | Leave | Expire) -> None:
         match order:
             case Kick(code=code, reason=reason):
                 self._hub.counters.kicked += 1
                 connection.kick(code, reason)
             case Join(group=group):
-                if (connection, group) not in self._joining:
-                    self._hub.start(self._join(connection, group))
-                self._joining[connection, group] = True
+                self._begin_join(connection.channel_name, group, connection.join)
             case Leave(group=group):
-                if (connection, group) in self._joining:
-                    self._joining[connection, group] = False
+                self._end_join(connection.channel_name, group)
                 connection.leave(group)
             case Expire(at=at):
                 connection.expire_at(at)
 
-    async def _join(self, connection: Connection, group: str) -> None:
+    def _obey_for_channel(self, order: Add | Discard) -> None:
+        channel, group = order.channel, order.group
+        if isinstance(order, Discard):
+            self.discard(group, channel)
+        elif self._hub.find(channel) is None and self._hub.inboxes.find(channel) is None:
+            self._refuse(group, channel)
+        else:
+            self._begin_join(channel, group, lambda group: self.add(group, channel))
+
+    def _begin_join(self, channel: str, group: str, join: Callable[[str], Awaitable[None]]) -> None:
+        if (channel, group) not in self._joining:
+            self._hub.start(self._join(channel, group, join))
+        self._joining[channel, group] = True
+
+    def _end_join(self, channel: str, group: str) -> None:
+        if (channel, group) in self._joining:
+            self._joining[channel, group] = False
+
+    async def _join(self, channel: str, group: str, join: Callable[[str], Awaitable[None]]) -> None:
         try:
-            if self._joining[connection, group]:
-                await connection.join(group)
+            if self._joining[channel, group]:
+                await join(group)
         except LimitExceeded as error:
-            logger.warning("%s: was to be put into group %r, but %s", connection, group, error)
+            logger.warning("channel %s: was to be put into group %r, but %s", channel, group, error)
         except Exception:
-            logger.exception("%s: could not be put into group %r", connection, group)
+            logger.exception("channel %s: could not be put into group %r", channel, group)
         finally:
-            if not self._joining.pop((connection, group)):
-                connection.leave(group)
+            if not self._joining.pop((channel, group)):
+                self.discard(group, channel)
+
+    # Channels of this process
+
+    async def add(self, group: str, channel: str, expiry: float = EXPIRY) -> None:
+        """Put a connection or channel of this process into a group; raise ``LimitExceeded``."""
+        hub = self._hub
+        connection = hub.find(channel)
+        if connection is not None:
+            if connection.may_join():
+                await connection.join(group)
+        elif (inbox := hub.inboxes.reach(channel, expiry)) is not None:
+            await hub.join_inbox(group, inbox)
+        else:
+            self._refuse(group, channel)
+
+    def discard(self, group: str, channel: str) -> None:
+        """Take a connection or channel of this process out of a group, if it is in it."""
+        self._end_join(channel, group)
+        connection = self._hub.find(channel)
+        if connection is not None:
+            connection.leave(group)
+        elif (inbox := self._hub.inboxes.find(channel)) is not None:
+            self._hub.leave(group, inbox)
+
+    def _refuse(self, group: str, channel: str) -> None:
+        self._hub.counters.joins_refused += 1
+        logger.warning("group_add(%r, %r): its process has no such connection; nothing joined", group, channel)

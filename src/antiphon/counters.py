@@ -81,6 +81,8 @@ class Counters:
     """Publications that the process had not heard of, and that were filled in from history."""
     continuity_losses: int = 0
     """Times that the engine may have missed publications; each time the groups' positions were checked."""
+    position_outages: int = 0
+    """Times that the engine did not say where groups stand, or what they missed; it was asked until it did."""
     kicked: int = 0
     """Connections that were closed because an order said so."""
     orders_refused: int = 0

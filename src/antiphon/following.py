@@ -10,13 +10,16 @@ Laws:
 - where something is missing, what comes waits, the hole is filled from history in order, and if history no longer has
   it, every member is told of the gap and where the stream is now;
 - a member that joins with a position gets what is behind it, once, whatever is published meanwhile;
-- what a lost subscription has swallowed is found by a check, at the latest so often as the configuration says.
+- what a lost subscription has swallowed is found by a check, at the latest so often as the configuration says;
+- what can't be read of a group after the engine has lost continuity is tried again until it can.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from antiphon.stream import CatchUp, Place, Recovery, place
@@ -31,8 +34,10 @@ __all__ = ["Following"]
 
 logger = logging.getLogger("antiphon.hub")
 
-#: How many groups are checked before others may have the loop.
+#: How many groups are checked at the same time, and before others may have the loop.
 _AT_ONCE = 100
+#: Seconds before a group is tried again that could not be read: behind the first failure, and at most.
+_AGAIN, _AGAIN_AT_MOST = 0.25, 5.0
 
 
 class Following:
@@ -43,6 +48,17 @@ class Following:
         self._interval = interval
         self._check: asyncio.TimerHandle | None = None
         """The next check, or the one that runs."""
+        self._readings: dict[tuple[Group, Position | None], asyncio.Future[Page | None]] = {}
+        """What is being read for somebody who comes, and may serve others who come meanwhile."""
+        self._unsure: dict[Group, None] = {}
+        """Groups that are to be compared with their streams, in this order."""
+        self._is_looking = False
+        """Whether that is being done."""
+        self._failing: set[Group] = set()
+        """Those of them that could not be read the last time."""
+        self._failing_since = self._pause = 0.0
+        self._has_failed = False
+        """Whether the engine may need a pause."""
 
     # Coming in
 
@@ -66,8 +82,10 @@ class Following:
         catch_up = CatchUp(since, newest_only=group.newest_only)
         group.catching.add(catch_up)
         try:
-            recovery = catch_up.finish(await self._read(group, catch_up))
-            if _is_behind(recovery.position, group) or _is_elsewhere(recovery.position, group):
+            is_shared, page = await self._read_together(group, catch_up)
+            recovery = catch_up.finish(page)
+            is_torn = is_shared and not recovery.recovered  # it may be: between the reading and this one's beginning
+            if is_torn or _is_behind(recovery.position, group) or _is_elsewhere(recovery.position, group):
                 # The group went on to the end of a gap meanwhile, past what was read; or its stream is over.
                 recovery = catch_up.finish(await self._read(group, catch_up))
         finally:
@@ -76,6 +94,28 @@ class Following:
             assert group.position is not None
             return Recovery(False, (), group.position)
         return recovery
+
+    async def _read_together(self, group: Group, catch_up: CatchUp) -> tuple[bool, Page]:
+        """Read what somebody else is just reading with it, or read it; tell which.
+
+        All members of a group come back at the same time, from the same position, when a server or a network has
+        failed: one of them reads for all.
+        """
+        key = group, catch_up.since
+        reading = self._readings.get(key)
+        if reading is not None:
+            page = await asyncio.shield(reading)
+            return (True, page) if page is not None else (False, await self._read(group, catch_up))
+        reading = self._readings[key] = self._hub.loop.create_future()
+        try:
+            page = await self._read(group, catch_up)
+        except BaseException:
+            reading.set_result(None)  # then each reads by itself
+            raise
+        finally:
+            del self._readings[key]
+        reading.set_result(page)
+        return False, page
 
     async def _read(self, group: Group, catch_up: CatchUp) -> Page:
         page = await self._page(group, catch_up)
@@ -172,9 +212,10 @@ class Following:
         try:
             page = await self._read(group, catch_up)
         except Exception:
-            logger.exception("group %r: its history can't be read; the position check will try again", group.name)
             group.repair = None
+            self._failed(group)
         else:  # who was sent what it missed, behind what waits, is not to be overtaken
+            self._read_well(group)
             self._hub.in_turn(self._close_hole, group, page)
 
     def _close_hole(self, group: Group, page: Page) -> None:
@@ -253,19 +294,66 @@ class Following:
         doubted = [group for group in self._hub.groups.values() if not group.is_kept]
         for group in doubted:
             group.is_doubted = True
-        self._hub.start(self._check_once(doubted))
+        self._look_at([*doubted, *self._kept_groups()])
 
-    async def _check_once(self, doubted: list[Group]) -> None:
+    def _look_at(self, groups: Iterable[Group]) -> None:
+        """Compare groups with their streams, again and again until that could be done."""
+        self._unsure.update(dict.fromkeys(groups))
+        if not self._is_looking:
+            self._is_looking = True
+            self._hub.start(self._look())
+
+    async def _look(self) -> None:
+        at_once = 1  # and many when one could be read
+        while self._unsure:
+            if self._has_failed:
+                self._has_failed, at_once = False, 1
+                self._pause = min(max(self._pause * 2, _AGAIN), _AGAIN_AT_MOST)
+                await asyncio.sleep(self._pause)
+            groups = list(itertools.islice(self._unsure, at_once))
+            for group in groups:
+                del self._unsure[group]
+            at_once = _AT_ONCE
+            await asyncio.gather(*map(self._try_to_compare, groups))
+            await asyncio.sleep(0)
+        self._is_looking = False
+
+    async def _try_to_compare(self, group: Group) -> None:
         try:
-            for number, group in enumerate(doubted, 1):
-                if group.is_doubted and self._hub.groups.get(group.name) is group:
-                    page = await self._hub.engine.history(group.name, group.rule.retention, limit=0)
-                    self._hub.in_turn(self.doubt, group, page.top)
-                if number % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
-            await self.check()
+            await self._compare(group)
         except Exception:
-            logger.exception("the groups' positions can't be checked after the engine lost continuity")
+            self._failed(group)
+
+    async def _compare(self, group: Group) -> None:
+        if self._hub.groups.get(group.name) is not group:  # everybody has left
+            self._read_well(group)
+        elif group.is_kept:
+            if not await self._compare_position(group):
+                self._unsure[group] = None
+        else:
+            if group.is_doubted:
+                page = await self._hub.engine.history(group.name, group.rule.retention, limit=0)
+                self._hub.in_turn(self.doubt, group, page.top)
+            self._read_well(group)
+
+    def _failed(self, group: Group) -> None:
+        """Note, where an exception is handled, that a group could not be read: it is tried again."""
+        if not self._failing:
+            self._failing_since = self._hub.loop.time()
+            self._hub.counters.position_outages += 1
+            logger.exception("group %r: its stream can't be read; this and others are tried until they can", group.name)
+        self._failing.add(group)
+        self._has_failed = True
+        self._look_at([group])
+
+    def _read_well(self, group: Group) -> None:
+        """Note that a group could be read."""
+        if group in self._failing:
+            self._failing.discard(group)
+            if not self._failing:
+                self._has_failed, self._pause = False, 0.0
+                seconds = self._hub.loop.time() - self._failing_since
+                logger.warning("the streams of all groups could be read again, after %.1f s", seconds)
 
     def doubt(self, group: Group, position: Position) -> None:
         """Tell the members of a group that keeps nothing, once, that what came before ``position`` may be lost."""
@@ -278,17 +366,31 @@ class Following:
     async def check(self) -> None:
         """Compare every group's position with its stream, and fill in what a lost subscription has swallowed."""
         for number, group in enumerate(self._kept_groups(), 1):
-            if self._hub.sends_wait:  # publications wait behind events: they are not lost, and come with the tick
-                await asyncio.sleep(0)
-            before = group.position
-            if before is None or group.repair is not None or self._hub.groups.get(group.name) is not group:
-                continue
-            page = await self._hub.engine.history(group.name, group.rule.retention, limit=0)
-            is_behind = page.top != before == group.position and not self._hub.sends_wait
-            if is_behind and group.repair is None:
-                self.repair(group)
+            if self._hub.groups.get(group.name) is group:
+                await self._compare_position(group)
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
+
+    async def _compare_position(self, group: Group) -> bool:
+        """Begin to fill in what is missing behind a group's position, if anything is and that is not being done.
+
+        False: that can't be told now, for publications came meanwhile that may be older than what is missing.
+        """
+        if self._hub.sends_wait:  # publications wait behind events: they are not lost, and come with the tick
+            await asyncio.sleep(0)
+        before = group.position
+        if before is None or group.repair is not None:
+            return True
+        page = await self._hub.engine.history(group.name, group.rule.retention, limit=0)
+        if group.repair is not None:
+            return True
+        if page.top == group.position or (group.position != before and _is_behind(page.top, group)):
+            self._read_well(group)
+            return True
+        if group.position != before or self._hub.sends_wait:
+            return False
+        self.repair(group)
+        return True
 
     def _kept_groups(self) -> list[Group]:
         return [group for group in self._hub.groups.values() if group.is_kept]

@@ -43,6 +43,7 @@ from antiphon.following import Following
 from antiphon.formats import Chunk, Format
 from antiphon.group import Group
 from antiphon.inbox import Inbox, Inboxes
+from antiphon.jobs import Jobs
 from antiphon.resumption import Resumption
 from antiphon.rules import Rule, Rules
 from antiphon.stream import Recovery
@@ -86,6 +87,8 @@ class Hub:
         self._keeps_all = not rules.leave_out
         self.inboxes = Inboxes(counters, self.leave_all, process=process, limit=inbox_limit)
         """The channels that are read with ``receive()``."""
+        self.jobs = Jobs(self)
+        """What brings messages to those who read them."""
         self.groups: dict[str, Group] = {}
         """The groups with members in this process, by name."""
         self._connections: dict[str, Connection] = {}
@@ -522,6 +525,7 @@ class Hub:
             connection.drain(codes.SERVICE_RESTART)
         await asyncio.gather(*(connection.finished() for connection in connections))
         self.inboxes.close()
+        await self.jobs.close()
         self.following.close()
         tasks = list(self._tasks)
         for task in tasks:

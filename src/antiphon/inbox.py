@@ -2,7 +2,8 @@
 
 A connection of antiphon's has a consumer that events go to. Every other channel name has an inbox: the specific name of
 a consumer of Channels', which reads it by itself, and a general one such as ``thumbnails``, from which each message is
-taken by one of those who read (a worker of ``ChannelNameRouter``).
+taken by one of those who read (a worker of ``ChannelNameRouter``). Where processes share general channels (``jobs``),
+the inbox of one has what comes from groups alone.
 
 Laws:
 - messages are taken in the order in which they were put, each by one reader; a reader that is cancelled takes nothing;
@@ -29,6 +30,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from antiphon.counters import Counters
+from antiphon.engines.jobs import Job
 from antiphon.exceptions import ChannelFull, InvalidName, MessagesLost
 from antiphon.types import Event
 
@@ -69,13 +71,13 @@ class Loss(NamedTuple):
     limit: int
 
 
-#: What a reader takes.
-Taken: TypeAlias = Waiting | Loss
+#: What a reader takes: a message of this process, word of a loss, or a message of a channel that processes share.
+Taken: TypeAlias = Waiting | Loss | Job
 
 
 def opened(taken: Taken) -> Event:
     """Return the message that was taken; raise ``MessagesLost`` if it is word of a loss."""
-    if isinstance(taken, Waiting):
+    if not isinstance(taken, Loss):
         return taken.event
     raise MessagesLost(
         f"channel {taken.channel} has lost {taken.messages} messages, and has left its groups: it was read so slowly "
@@ -170,6 +172,11 @@ class Inboxes:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
+    def limit(self) -> int:
+        """How many bytes may wait in a channel."""
+        return self._limit
+
+    @property
     def are_read(self) -> bool:
         """Whether anybody waits for a message."""
         return any(inbox.takers for inbox in self._inboxes.values())
@@ -261,7 +268,7 @@ class Inboxes:
         inbox.messages.append(Waiting(event, self._loop.time() + inbox.expiry, next(_numbers)))
         self._added(inbox, event)
 
-    def put_back(self, channel: str, taken: Taken, expiry: float = EXPIRY) -> None:
+    def put_back(self, channel: str, taken: Waiting | Loss, expiry: float = EXPIRY) -> None:
         """Put what was taken in vain where it was."""
         inbox = self._inboxes.get(channel) or self._open(channel, expiry)
         if isinstance(taken, Loss):
@@ -323,7 +330,7 @@ class Inboxes:
         """
         return opened(await self.next(channel, expiry))
 
-    async def next(self, channel: str, expiry: float = EXPIRY) -> Taken:
+    async def next(self, channel: str, expiry: float = EXPIRY) -> Waiting | Loss:
         """Take the oldest message, or word of a loss, as it is: where it may have to be put back."""
         inbox = self.reach(channel, expiry)
         if inbox is None:
@@ -365,7 +372,7 @@ class Inboxes:
                 reader.set_result(None)
                 return
 
-    def _pop(self, inbox: Inbox) -> Taken:
+    def _pop(self, inbox: Inbox) -> Waiting | Loss:
         if inbox.lost:
             lost, inbox.lost = inbox.lost, 0
             self._wake(inbox)

@@ -48,23 +48,18 @@ class ChannelLayer:
         """Put the connection or channel named ``channel`` into ``group``; joining twice is joining once.
 
         Raises ``InvalidName``, and ``LimitExceeded`` over ``groups_per_connection``. A connection that was closed or
-        refused joins nothing.
+        refused joins nothing. One of another process is put there by that process: the order has been sent when this
+        returns, and what goes wrong is in that process's log.
         """
         hub = self._app.hub
         if hub is None:
             return await self._app.at_home(self.group_add, group, channel)
         self._check_group(group)
         self._check_channel(channel)
-        connection = hub.find(channel)
-        if connection is None:
-            inbox = hub.inboxes.reach(channel, self.expiry)
-            if inbox is None:
-                hub.counters.joins_refused += 1
-                logger.warning("group_add(%r, %r): this process has no such connection; nothing joined", group, channel)
-            else:
-                await hub.join_inbox(group, inbox)
-        elif connection.may_join():
-            await connection.join(group)
+        if self._is_elsewhere(hub, channel):
+            await hub.engine.send_control(control.encode(control.Add(str(channel), group)), process_of(channel))
+        else:
+            await hub.control.add(group, channel, self.expiry)
 
     async def group_discard(self, group: str, channel: str) -> None:
         """Take the connection or channel named ``channel`` out of ``group``, if it is in it."""
@@ -73,11 +68,15 @@ class ChannelLayer:
             return await self._app.at_home(self.group_discard, group, channel)
         self._check_group(group)
         self._check_channel(channel)
-        connection = hub.find(channel)
-        if connection is not None:
-            connection.leave(group)
-        elif (inbox := hub.inboxes.find(channel)) is not None:
-            hub.leave(group, inbox)
+        if self._is_elsewhere(hub, channel):
+            await hub.engine.send_control(control.encode(control.Discard(str(channel), group)), process_of(channel))
+        else:
+            hub.control.discard(group, channel)
+
+    @staticmethod
+    def _is_elsewhere(hub: Hub, channel: str) -> bool:
+        """Tell whether a channel is another process's, as its name tells."""
+        return process_of(channel) not in ("", hub.process) and hub.find(channel) is None
 
     async def group_send(self, group: str, message: Mapping[str, Any]) -> None:
         """Run the handler named by ``message["type"]`` for every member of ``group``.
@@ -254,7 +253,8 @@ class ChannelLayer:
     async def send(self, channel: str, message: Mapping[str, Any]) -> None:
         """Run the handler named by ``message["type"]`` for the one connection named ``channel``.
 
-        Any other channel keeps the message for ``receive()``. Raises as ``group_send`` does, and ``ChannelFull`` where
+        Any other channel keeps the message for ``receive()``; a general one, such as ``thumbnails``, for that of any
+        process, where the engine is one that processes share. Raises as ``group_send`` does, and ``ChannelFull`` where
         the channel has no room.
         """
         hub = self._app.hub
@@ -263,14 +263,20 @@ class ChannelLayer:
         self._check_channel(channel)
         event = self._event(message)
         hub.counters.events += 1
-        is_here = process_of(channel) in ("", hub.process)
-        inbox = hub.inboxes.reach(channel, self.expiry) if is_here and hub.find(channel) is None else None
-        if inbox is not None:
-            try:
-                hub.inboxes.check_room(inbox, event, self._capacity(channel))
-            except ChannelFull as error:
-                raise _full(error) from None
+        try:
+            if hub.jobs.are_shared(channel):
+                return await hub.jobs.send(channel, event, self.expiry, self._capacity(channel))
+            self._check_room(hub, channel, event)
+        except ChannelFull as error:
+            raise _full(error) from None
         await hub.engine.send_direct_event(channel, event)
+
+    def _check_room(self, hub: Hub, channel: str, event: Event) -> None:
+        """Raise ``ChannelFull`` if the event finds no room in an inbox of this process."""
+        if not self._is_elsewhere(hub, channel) and hub.find(channel) is None:
+            inbox = hub.inboxes.reach(channel, self.expiry)
+            if inbox is not None:
+                hub.inboxes.check_room(inbox, event, self._capacity(channel))
 
     async def new_channel(self, prefix: str = "specific") -> str:
         """Return a channel name that nobody else has, for one reader: the channel is over when it forgets the name."""
@@ -295,7 +301,7 @@ class ChannelLayer:
             hub = await self._app.start()
         if hub is None:
             return opened(await self._take_from_afar(channel)).copy()
-        return (await hub.inboxes.take(channel, self.expiry)).copy()
+        return opened(await hub.jobs.next(channel, self.expiry)).copy()
 
     async def _take_from_afar(self, channel: str) -> Taken:
         """Take a message on the loop that inboxes live on; what comes when nobody waits any more is put back."""
@@ -313,7 +319,7 @@ class ChannelLayer:
     async def _take_into(self, taken: concurrent.futures.Future[Taken], channel: str) -> None:
         try:
             hub = self._app.hub or await self._app.start()
-            what = await hub.inboxes.next(channel, self.expiry)
+            what = await hub.jobs.next(channel, self.expiry)
         except BaseException as error:
             if not taken.set_running_or_notify_cancel():
                 if isinstance(error, Exception):
@@ -326,7 +332,7 @@ class ChannelLayer:
         if taken.set_running_or_notify_cancel():
             taken.set_result(what)
         else:
-            hub.inboxes.put_back(channel, what, self.expiry)
+            hub.jobs.put_back(channel, what, self.expiry)
 
     def _give_back(
         self, taken: concurrent.futures.Future[Taken], channel: str, home: asyncio.AbstractEventLoop
@@ -338,7 +344,7 @@ class ChannelLayer:
     def _put_back(self, channel: str, taken: Taken) -> None:
         hub = self._app.hub
         if hub is not None:
-            hub.inboxes.put_back(channel, taken, self.expiry)
+            hub.jobs.put_back(channel, taken, self.expiry)
 
     # What the face of Channels' own does in its own way (antiphon.channels)
 

@@ -202,7 +202,7 @@ class Engine(MemoryEngine):
     orders: list[bytes] = []
     stopped = 0
 
-    async def send_control(self, control: bytes) -> None:
+    async def send_control(self, control: bytes, process: str = "") -> None:
         self.orders.append(control)
         await super().send_control(control)
 
@@ -212,12 +212,12 @@ class Engine(MemoryEngine):
 
 
 class Away(Engine):
-    async def send_control(self, control: bytes) -> None:
+    async def send_control(self, control: bytes, process: str = "") -> None:
         raise EngineUnavailable("the engine is away")
 
 
 class Hanging(Engine):
-    async def send_control(self, control: bytes) -> None:
+    async def send_control(self, control: bytes, process: str = "") -> None:
         await asyncio.sleep(3600)
 
 

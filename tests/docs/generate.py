@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -133,13 +133,22 @@ def exception_tree() -> str:
 def command_line() -> str:
     """Return each command with its options, from click's own declarations: its help looks different in each version."""
     parts = []
-    for name, command in cli.main.commands.items():
+    for name, command in _commands(cli.main):
         arguments = " ".join(str(each.metavar) for each in command.params if isinstance(each, click.Argument))
         rows = [_option(each) for each in command.params if isinstance(each, click.Option)]
         table = _table(("option", "takes", "default", "meaning"), rows)
         heading = f"antiphon {name} {arguments}".rstrip()
         parts.append(f"## `{heading}`\n\n{command.help}\n\n{table}")
     return "\n\n".join(parts)
+
+
+def _commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands of a group and of the groups in it, by what is written for them."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def _option(option: click.Option) -> tuple[str, str, str, str]:

@@ -107,6 +107,8 @@ def check(words: list[str]) -> None:
             assert f"\n{target}:" in (ROOT / "Makefile").read_text()
         case ["antiphon", "serve", *arguments]:
             parses(antiphon.cli.serve, arguments or ["module:application"])
+        case ["antiphon", "engine", name, *arguments]:
+            parses(antiphon.cli.engine.commands[name], arguments)
         case ["antiphon", name, *arguments]:
             parses(antiphon.cli.main.commands[name], arguments)
         case ["uvicorn", *arguments]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from antiphon.counters import Counters
 from antiphon.engines.base import Engine
+from antiphon.engines.jobs import Job, Room, Takers, tell_expired
 from antiphon.engines.memory import MemoryEngine
 from antiphon.names import process_of
 from antiphon.roster import Roster
@@ -224,6 +227,7 @@ class _Backend:
     def __init__(self) -> None:
         self.engine = MemoryEngine()
         self.processes: list[_Remote] = []
+        self.jobs: dict[str, deque[Job]] = {}
         self._started = False
 
     async def enter(self, process: _Remote) -> None:
@@ -259,6 +263,34 @@ class _Backend:
     def on_continuity_lost(self) -> None:
         raise AssertionError("the memory engine loses nothing")
 
+    def send_control_to(self, name: str, control: bytes) -> None:
+        for process in self.processes:
+            if process._process == name:
+                process.later(None, "on_control", control)
+
+    # General channels
+
+    def waiting(self, channel: str, counters: Counters) -> deque[Job]:
+        """Return what waits in a channel and has not expired."""
+        jobs = self.jobs.setdefault(channel, deque())
+        kept = [job for job in jobs if job.expires > asyncio.get_running_loop().time()]
+        tell_expired(counters, channel, len(jobs) - len(kept))
+        jobs.clear()
+        jobs.extend(kept)
+        return jobs
+
+    def put(self, channel: str, event: Event, expiry: float, room: Room, counters: Counters) -> None:
+        jobs = self.waiting(channel, counters)
+        size = sum(len(job.event.packed) for job in jobs)
+        if not room.is_left(len(jobs), size, len(event.packed)):
+            raise room.refusal(channel, len(jobs), size)
+        jobs.append(Job(event, asyncio.get_running_loop().time() + expiry))
+        self.ring(channel)
+
+    def ring(self, channel: str) -> None:
+        for process in self.processes:
+            process._takers.ring(channel)
+
     def _later(self, group: str | None, verb: str, *what: Any) -> None:
         for process in self.processes:
             process.later(group, verb, *what)
@@ -273,6 +305,8 @@ class _Remote(Engine):
         self._process = ""
         self._groups: set[str] = set()
         self._roster = Roster()
+        self._counters = Counters()
+        self._takers = Takers(self._ask, self.give_back)
 
     def later(self, group: str | None, verb: str, *what: Any) -> None:
         if group is None or group in self._groups:
@@ -291,6 +325,7 @@ class _Remote(Engine):
     async def stop(self) -> None:
         if self._events is not None:
             self._events = None
+            await self._takers.stop(1)
             for group in list(self._groups):
                 self.unsubscribe(group)
             self._leave_all()
@@ -347,9 +382,30 @@ class _Remote(Engine):
         await asyncio.sleep(0)
         return await self._backend.engine.presence(group)
 
-    async def send_control(self, control: bytes) -> None:
+    async def send_control(self, control: bytes, process: str = "") -> None:
         await asyncio.sleep(0)
-        await self._backend.engine.send_control(control)
+        if process:
+            self._backend.send_control_to(process, control)
+        else:
+            await self._backend.engine.send_control(control)
+
+    shares_channels = True
+
+    async def put(self, channel: str, event: Event, expiry: float, room: Room) -> None:
+        await asyncio.sleep(0)
+        self._backend.put(channel, event, expiry, room, self._counters)
+
+    async def take(self, channel: str) -> Job:
+        return await self._takers.take(channel)
+
+    async def _ask(self, channel: str) -> Job | None:
+        await asyncio.sleep(0)
+        jobs = self._backend.waiting(channel, self._counters)
+        return jobs.popleft() if jobs else None
+
+    def give_back(self, channel: str, job: Job) -> None:
+        self._backend.waiting(channel, self._counters).appendleft(job)
+        self._backend.ring(channel)
 
     async def subscribe(self, group: str, retention: Retention | None = None) -> None:
         await asyncio.sleep(0)
@@ -372,6 +428,22 @@ def _remote(folder: Callable[[], Path]) -> Opener:
     return lambda: _Remote(backend)
 
 
+def _redis(name: str, layout: str, run: Callable[[Coroutine[Any, Any, None]], None]) -> Kind:
+    """Return the Redis engine on one kind of servers, on one kind of loop."""
+    return Kind(
+        name,
+        functools.partial(redis.Database, layout=layout),
+        shared=True,
+        lasting=True,
+        lease=redis.LEASE,
+        kill=redis.kill,
+        run=run,
+        settled=redis.Database.settled,
+        pass_time=redis.Database.pass_time,
+        until=sqlite.until,
+    )
+
+
 #: The engines that keep the contract. The second is the first behind a distance, so that the cases for several
 #: processes, and those that must not take an answer for granted, are run as well.
 KINDS = [
@@ -389,28 +461,8 @@ KINDS = [
         pass_time=sqlite.File.pass_time,
         until=sqlite.until,
     ),
-    Kind(
-        "redis",
-        redis.Database,
-        shared=True,
-        lasting=True,
-        lease=redis.LEASE,
-        kill=redis.kill,
-        run=sqlite.run,
-        settled=redis.Database.settled,
-        pass_time=redis.Database.pass_time,
-        until=sqlite.until,
-    ),
-    Kind(
-        "redis cluster",
-        functools.partial(redis.Database, is_cluster=True),
-        shared=True,
-        lasting=True,
-        lease=redis.LEASE,
-        kill=redis.kill,
-        run=redis.run_on_uvloop,
-        settled=redis.Database.settled,
-        pass_time=redis.Database.pass_time,
-        until=sqlite.until,
-    ),
+    _redis("redis", "one", sqlite.run),
+    _redis("redis sentinel", "sentinels", redis.run_on_uvloop),
+    _redis("redis cluster", "cluster", redis.run_on_uvloop),
+    _redis("redis shards", "shards", sqlite.run),
 ]

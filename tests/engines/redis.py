@@ -8,7 +8,7 @@ import functools
 import itertools
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -17,10 +17,19 @@ from antiphon.engines.base import Engine
 from antiphon.engines.redis.engine import RedisEngine
 from antiphon.engines.redis.options import Options
 
-from ..integration.redis_server import MovedClock, RedisCluster, RedisServer, new_folder
+from ..integration.redis_server import MovedClock, RedisCluster, RedisServer, Sentinels, new_folder
 from .sqlite import run, until
 
-__all__ = ["LEASE", "Database", "kill", "run_on_uvloop", "shared_cluster", "shared_server"]
+__all__ = [
+    "LEASE",
+    "Database",
+    "kill",
+    "run_on_uvloop",
+    "shared_cluster",
+    "shared_sentinels",
+    "shared_server",
+    "shared_shards",
+]
 
 LEASE = 30.0
 
@@ -47,24 +56,73 @@ def shared_cluster() -> tuple[RedisCluster, MovedClock]:
     return cluster, clock
 
 
-class Database:
-    """A part of the shared server, or cluster; called, it opens one more engine on it."""
+@functools.cache
+def shared_sentinels() -> tuple[Sentinels, MovedClock]:
+    """Return the master, replica and sentinels that all cases share; nobody takes over from anybody."""
+    folder = new_folder("antiphon-redis-")
+    clock = MovedClock(folder)
+    sentinels = Sentinels(folder, clock=clock, patience=3_600_000)
+    atexit.register(sentinels.__exit__)
+    return sentinels, clock
 
-    def __init__(self, folder: Callable[[], Path] | None = None, *, is_cluster: bool = False, **options: Any) -> None:
-        if is_cluster:
-            cluster, self.clock = shared_cluster()
-            servers = cluster.servers
-        else:
-            server, self.clock = shared_server()
-            servers = [server]
+
+@functools.cache
+def shared_shards() -> tuple[list[RedisServer], MovedClock]:
+    """Return servers that know nothing of each other, which all cases share."""
+    folders = [new_folder("antiphon-redis-") for _ in range(3)]
+    clock = MovedClock(folders[0])
+    servers = [RedisServer(folder, clock=clock) for folder in folders]
+    for server in servers:
+        atexit.register(server.kill)
+    return servers, clock
+
+
+class Layout(NamedTuple):
+    """How the servers of a URL belong together."""
+
+    servers: list[RedisServer]
+    """Those that have data."""
+    clock: MovedClock
+    named: list[RedisServer]
+    """Those that the URL names."""
+    options: dict[str, Any]
+
+
+def _one() -> Layout:
+    server, clock = shared_server()
+    return Layout([server], clock, [server], {})
+
+
+def _sentinels() -> Layout:
+    sentinels, clock = shared_sentinels()
+    return Layout([sentinels.master], clock, sentinels.sentinels, {"master": "talk"})
+
+
+def _cluster() -> Layout:
+    cluster, clock = shared_cluster()
+    return Layout(cluster.servers, clock, cluster.servers, {"is_cluster": True})
+
+
+def _shards() -> Layout:
+    servers, clock = shared_shards()
+    return Layout(servers, clock, servers, {"is_shards": True})
+
+
+_LAYOUTS = {"one": _one, "sentinels": _sentinels, "cluster": _cluster, "shards": _shards}
+
+
+class Database:
+    """A part of what all cases share, one server or several; called, it opens one more engine on it."""
+
+    def __init__(self, folder: Callable[[], Path] | None = None, *, layout: str = "one", **options: Any) -> None:
+        servers, self.clock, named, kind = _LAYOUTS[layout]()
         self.server = servers[0]
         for each in servers:
             each.call("FLUSHALL")
         self.engines: list[RedisEngine] = []
         self.options = Options(
-            tuple((each.host, each.port) for each in servers),
-            is_cluster=is_cluster,
-            **{"prefix": f"test{next(_numbers)}", "lease": LEASE, "timeout": 20.0, **options},
+            tuple((each.host, each.port) for each in named),
+            **{"prefix": f"test{next(_numbers)}", "lease": LEASE, "timeout": 20.0, **kind, **options},
         )
 
     def __call__(self) -> RedisEngine:
@@ -74,7 +132,10 @@ class Database:
 
     async def settled(self) -> None:
         """Wait until every engine has been answered, and has heard what was published until then."""
+        await asyncio.sleep(0)  # what was declared in this round goes out
         clients = [engine._client for engine in self.engines if engine._client is not None]
+        queues = [engine._queues for engine in self.engines if engine._queues is not None]
+        await until(lambda: not any(each._takers._asking for each in queues))
         await until(lambda: all(client.pipeline.is_idle for client in clients))
         for client in clients:
             await client.subscription.idle()

@@ -65,9 +65,11 @@ class File:
 
 def is_busy(engine: SqliteEngine) -> bool:
     """Tell whether something is under way from or to an engine."""
-    peers = engine._peers
-    if engine._under_way or engine._tasks or peers is None:
-        return bool(engine._under_way or engine._tasks)
+    peers, queues = engine._peers, engine._queues
+    if engine._under_way or engine._tasks or queues._returning or queues._takers._asking:
+        return True
+    if peers is None:
+        return False
     return any(_is_busy(*link.unread) for link in peers.links)
 
 

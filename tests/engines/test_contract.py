@@ -211,6 +211,7 @@ async def test_publications_while_nobody_is_subscribed_are_kept(world: World) ->
     await process.publish("a", b"1", retention=retention)
     await process.hears(1)
     process.engine.unsubscribe("a")
+    await world.settled()
     await process.publish("a", b"2", retention=retention)
     await process.engine.subscribe("a", retention)
     await process.publish("a", b"3", retention=retention)
@@ -1095,6 +1096,17 @@ async def test_control_reaches_every_process(shared: World) -> None:
     for process in processes:
         await process.hears(1)
         assert process.heard.controls == [b"1"]
+
+
+@on_every_engine
+async def test_control_for_one_process_reaches_that_one(shared: World) -> None:
+    processes = [await shared.process() for _ in range(3)]
+    await processes[0].engine.send_control(b"1", processes[1].name)
+    await processes[1].engine.send_control(b"2", processes[1].name)
+    await processes[1].hears(2)
+    await processes[0].engine.send_control(b"3", "nobody")
+    await shared.settled()
+    assert [sorted(process.heard.controls) for process in processes] == [[], [b"1", b"2"], []]
 
 
 @on_every_engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from antiphon.engines.redis.faults import Fault
 from antiphon.engines.redis.options import Options
 from antiphon.engines.redis.scripts import RUN
 
-from ..integration.redis_server import free_port
+from ..integration.redis_server import RedisServer, free_port
 from .redis import shared_server
 from .sqlite import until
 
@@ -84,3 +85,17 @@ async def test_a_server_that_the_sentinels_have_replaced_is_left(monkeypatch: py
         assert "taken over" in str(downs[0])
         await until(lambda: client.pipeline.is_connected)
         await client.stop()
+
+
+async def test_each_connection_that_leads_to_a_former_master_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "SENTINEL_INTERVAL", 0.05)
+    server, _ = shared_server()
+    with RedisServer(tmp_path) as former:
+        async with sentinel(named(former.port), named(server.port)) as knowing:
+            client = client_of(knowing)
+            await client.start(["channel"])
+            await until(lambda: {client.pipeline.address, client.subscription.address} == {("127.0.0.1", server.port)})
+            assert former.call("CLIENT", "LIST", "TYPE", "pubsub") == b""
+            await client.stop()

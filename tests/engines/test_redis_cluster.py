@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from antiphon.counters import Counters
 from antiphon.engines import open_engine
-from antiphon.engines.redis.cluster import Cluster, slot_of
+from antiphon.engines.redis.cluster import Cluster
 from antiphon.engines.redis.options import Options
 from antiphon.engines.redis.scripts import SCRIPTS, sharded
 from antiphon.exceptions import ConfigurationError, EngineUnavailable
@@ -16,14 +14,6 @@ from antiphon.exceptions import ConfigurationError, EngineUnavailable
 from ..integration.redis_server import free_port
 from .contract import Heard
 from .redis import shared_cluster, shared_server
-
-names = st.text(st.sampled_from("ab{}:é"), min_size=1, max_size=10)
-
-
-@settings(max_examples=50)
-@given(names)
-def test_a_slot_is_what_the_cluster_says(name: str) -> None:
-    assert slot_of(name) == shared_cluster()[0].servers[0].call("CLUSTER", "KEYSLOT", name)
 
 
 def test_in_a_cluster_scripts_publish_where_the_group_is() -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 import hiredis
 import pytest
-import trustme
 
 from antiphon.engines.redis.connection import Connection, dial, pack
 from antiphon.engines.redis.options import Options
 
-from ..integration.redis_server import RedisServer, free_port
+from ..integration.redis_server import Certificates, RedisServer
 from .redis import shared_server
 from .sqlite import until
 
@@ -101,17 +100,10 @@ async def test_a_server_that_takes_nobody_more_says_so(tmp_path: Path) -> None:
 
 
 async def test_over_tls_the_certificate_has_to_be_right(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    files = {"cert": tmp_path / "cert.pem", "key": tmp_path / "key.pem", "ca-cert": tmp_path / "ca.pem"}
-    settings = [word for name, path in files.items() for word in (f"--tls-{name}-file", str(path))]
-    settings += ["--tls-auth-clients", "no", "--save", ""]
-    with RedisServer(tmp_path, *settings, "--tls-port", str(free_port())) as server:
-        server.port = int(server.call("CONFIG", "GET", "tls-port")[1])
-        ca = str(tmp_path / "ca.pem")
+    certificates = Certificates(tmp_path, "localhost")
+    ca = str(certificates.ca)
+    with RedisServer(tmp_path, tls=certificates) as server:
+        server.port = server.tls_port
         connection = await connected(server, host="localhost", tls=True, ca=ca)
         assert await connection.ask("PING") == b"PONG"
         connection.abort()

@@ -13,6 +13,7 @@ import pytest
 from antiphon.counters import Counters
 from antiphon.engines import open_engine
 from antiphon.engines.redis import engine as module
+from antiphon.engines.redis import gathering
 from antiphon.engines.redis.engine import RedisEngine
 from antiphon.events import make_event
 from antiphon.exceptions import ConfigurationError, EngineUnavailable
@@ -52,7 +53,7 @@ def test_antiphon_does_without_the_package_until_it_is_chosen() -> None:
 
 
 @pytest.mark.parametrize(
-    "scheme", ["redis://h", "rediss://h", "unix:///h", "redis+sentinel://h/m", "redis+cluster://h"]
+    "scheme", ["redis://h", "rediss://h", "unix:///h", "redis+sentinel://h/m", "redis+cluster://h", "redis+shards://h"]
 )
 def test_it_is_chosen_by_its_schemes(scheme: str) -> None:
     assert isinstance(open_engine(scheme), RedisEngine)
@@ -181,3 +182,50 @@ async def test_a_socket_of_this_host_and_a_password(tmp_path: Path) -> None:
 async def test_a_database_that_the_server_does_not_have_is_refused(database: Database) -> None:
     with pytest.raises(ConfigurationError, match="out of range"):
         await open_engine(f"{database.server.url}/99").start(Heard())
+
+
+@pytest.fixture
+async def patient(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[RedisEngine, Heard]]:
+    """An engine that has all the patience in the world for what comes while it publishes, subscribed to a group."""
+    monkeypatch.setattr(gathering, "LONGEST", 3600.0)
+    monkeypatch.setattr(gathering, "PATIENCE", 1e12)
+    engine, heard = database(), Heard()
+    await engine.start(heard, "here")
+    await engine.subscribe("a", RETENTION)
+    await asyncio.gather(*(engine.publish("a", b"0") for _ in range(3)))  # it learns how long telling takes
+    await until(lambda: len(heard) == 3)
+    yield engine, heard
+    await engine.stop()
+
+
+async def test_what_one_consumer_publishes_is_told_together(patient: tuple[RedisEngine, Heard]) -> None:
+    engine, heard = patient
+    found = []
+
+    async def consumer() -> None:
+        for _ in range(20):
+            await engine.publish("a", b"1", "", Publishing(RETENTION))
+            await engine.send_event("a", EVENT)
+            found.append(len(heard))
+
+    await asyncio.create_task(consumer())
+    await until(lambda: len(heard) == 43)
+    assert found == [3] * 20
+    assert heard.order[3:] == ["publication", "event"] * 20
+    assert heard.offsets("a") == list(range(1, 24))
+
+
+async def test_of_a_group_that_was_left_nothing_waits(patient: tuple[RedisEngine, Heard]) -> None:
+    engine, heard = patient
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(engine._gathering.until(answer))  # it publishes something that takes long
+    await asyncio.sleep(0)
+    await engine.publish("a", b"1")
+    await until(lambda: engine._gathering._held)
+    engine.unsubscribe("a")
+    await engine.subscribe("a", RETENTION)
+    await engine.publish("a", b"2")
+    answer.set_result(None)
+    await task
+    await until(lambda: len(heard) == 4)
+    assert [each.data for each in heard.of("a")[3:]] == [b"2"]

@@ -10,7 +10,7 @@ import hiredis
 import pytest
 
 from antiphon.counters import Counters
-from antiphon.engines.redis.faults import Fault, Outage, code_of, fault_of, fault_of_connection
+from antiphon.engines.redis.faults import Fault, Outage, all_of, code_of, fault_of, fault_of_connection
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,8 @@ from antiphon.engines.redis.faults import Fault, Outage, code_of, fault_of, faul
         ("ERR Client sent AUTH, but no password is set. Did you mean …", "WRONGPASS"),
         ("ERR invalid password", "WRONGPASS"),
         ("ERR unknown command", "ERR"),
+        ("ERR The user executing the script can't run this command or subcommand script: 4a", "NOPERM"),
+        ("ERR ACL failure in script: User u has no permissions to run the 'time' command", "NOPERM"),
     ],
 )
 def test_the_word_that_says_what_it_is(text: str, code: str) -> None:
@@ -80,6 +82,13 @@ def test_a_certificate_that_is_not_accepted_is_the_configurations_fault() -> Non
 def test_a_fault_stays_what_it_is() -> None:
     fault = Fault("Redis", "it is gone")
     assert fault_of_connection(fault, "elsewhere", 5) is fault
+
+
+def test_what_none_of_several_does_is_settled_where_one_can_never_do_it() -> None:
+    faults = [Fault("Redis at h:1", "it is gone"), Fault("Redis at h:2", "it is gone too")]
+    assert str(all_of(faults, "both")) == "both: Redis at h:1: it is gone; Redis at h:2: it is gone too"
+    assert not all_of(faults, "both").is_settled
+    assert all_of([*faults, Fault("Redis at h:3", "it wants a password", "NOAUTH")], "all").is_settled
 
 
 def test_an_outage_is_counted_and_logged_once_until_everything_works(caplog: pytest.LogCaptureFixture) -> None:

@@ -29,6 +29,11 @@ from antiphon.exceptions import ConfigurationError
         ("redis+cluster://u:p@a,b:1", Options((("a", 6379), ("b", 1)), user="u", password="p", is_cluster=True)),
         ("rediss+cluster://a", Options((("a", 6379),), tls=True, is_cluster=True)),
         (
+            "redis+shards://u:p@b:1,a/2",
+            Options((("b", 1), ("a", 6379)), user="u", password="p", db=2, is_shards=True),
+        ),
+        ("rediss+shards://a?db=2", Options((("a", 6379),), tls=True, db=2, is_shards=True)),
+        (
             "redis://h?prefix=x:y&timeout=2&lease=1.5",
             Options((("h", 6379),), prefix="x:y", timeout=2.0, lease=1.5),
         ),
@@ -63,6 +68,8 @@ def test_what_a_url_says(url: str, expected: Options) -> None:
         ("redis+sentinel://a,,b/m", "no host"),
         ("redis+cluster://a/1", "a cluster has none"),
         ("redis+cluster://a?db=1", "a cluster has none"),
+        ("redis+shards://a/x", "the database is a number"),
+        ("redis+shards://a,A:6379", "names one server twice"),
         ("redis+nosuch://a", "is written as one of"),
     ],
 )
@@ -84,4 +91,5 @@ def test_where_it_is_in_words() -> None:
     assert parse("redis://u:p@h").where == "Redis at h:6379"
     assert parse("unix:///a.sock").where == "Redis at /a.sock"
     assert parse("redis+cluster://a,b").where == "the Redis cluster at a:6379,b:6379"
+    assert parse("redis+shards://a,b/1").where == "the Redis shards at a:6379,b:6379"
     assert parse("redis+sentinel://a,b/m").where == "the master 'm' of the sentinels a:26379,b:26379"

@@ -37,9 +37,13 @@ class Scripted:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
 
     async def stop(self) -> None:
+        self.close()
+        self.cut()
+
+    def close(self) -> None:
+        """Take no new connections."""
         assert self._server is not None
         self._server.close()
-        self.cut()
 
     def cut(self) -> None:
         """End every connection."""
@@ -188,6 +192,18 @@ async def test_a_server_that_may_not_is_left_and_the_next_does_it(
     assert (counters.engine_outages, counters.engine_refusals) == (1, 0)
 
 
+async def test_what_no_server_would_do_is_known_not_to_have_happened(server: Scripted, opened: Any) -> None:
+    pipeline = await opened(timeout=0.2)
+
+    def answer(words: list[bytes]) -> bytes:
+        server.close()  # so that it is not tried again: that would be under way when the time is over
+        return b"-CLUSTERDOWN The cluster is down\r\n"
+
+    server.answer = answer
+    with pytest.raises(EngineUnavailable, match="w was not done"):
+        await pipeline.call("w", "SET", "a")
+
+
 async def test_what_was_cancelled_is_not_sent(server: Scripted, opened: Any) -> None:
     pipeline = await opened()
     pipeline.call("x", "A").cancel()
@@ -239,3 +255,40 @@ async def test_no_server_is_a_fault(counters: Counters) -> None:
     with pytest.raises(Fault, match="nobody listens"):
         await pipeline.start()
     await pipeline.stop()
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["silent", "cut"])
+async def test_a_publication_with_a_key_that_was_sent_and_never_answered_may_have_been_made(
+    server: Scripted, opened: Any, is_cut: bool
+) -> None:
+    pipeline = await opened(0.3)
+    server.answer = lambda words: None
+    publishing = pipeline.run(PUBLISH, ["k1", "k2", "k3"], is_repeatable=True)
+    reading = pipeline.run(ALIVE, ["k1"], is_repeatable=True)
+    await until(lambda: len(server.heard) == 2)
+    if is_cut:
+        await server.stop()
+    with pytest.raises(OutcomeUnknown, match="publish was sent"):
+        await publishing
+    with pytest.raises(EngineUnavailable, match="alive was not done"):
+        await reading
+
+
+async def test_a_refusal_says_nothing_of_what_was_sent_before_it(server: Scripted, opened: Any) -> None:
+    pipeline = await opened()
+    server.answer = lambda words: None
+    sent = pipeline.run(PUBLISH, ["k1", "k2", "k3"], is_repeatable=True)
+    await until(lambda: server.heard)
+    server.answer = lambda words: b"-OOM command not allowed\r\n"
+    server.cut()
+    with pytest.raises(OutcomeUnknown, match="memory is full"):
+        await sent
+    with pytest.raises(EngineUnavailable, match="memory is full"):
+        await pipeline.run(PUBLISH, ["k1", "k2", "k3"], is_repeatable=True)
+
+
+async def test_what_another_server_has_to_do_was_not_sent_yet(server: Scripted, opened: Any) -> None:
+    pipeline = await opened(0.3)
+    server.answer = lambda words: b"-READONLY You can't write against a read only replica.\r\n"
+    with pytest.raises(EngineUnavailable, match="was not done"):
+        await pipeline.run(PUBLISH, ["k1", "k2"])

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from antiphon.engines.redis.engine import RedisEngine
+from antiphon.engines.redis.presence import Presence
 from antiphon.types import ClientInfo
 
 from .contract import Heard
@@ -111,7 +112,7 @@ async def test_what_happens_while_there_is_no_connection_is_told_with_the_next(
 async def test_who_was_taken_for_dead_takes_another_name_and_enters_its_own_again(
     engine: RedisEngine, database: Database
 ) -> None:
-    assert engine._presence is not None
+    assert isinstance(engine._presence, Presence)
     heard = Heard()
     other = database()
     await other.start(heard, "other")

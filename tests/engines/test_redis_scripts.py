@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
+import hiredis
 import pytest
 
 from antiphon.engines.redis import scripts
+from antiphon.engines.redis.connection import pack
 from antiphon.engines.redis.scripts import SCRIPTS, Script
 
 from ..integration.redis_server import MovedClock, RedisServer
@@ -61,6 +64,38 @@ def test_every_script_says_what_goes_in_and_out_and_is_known_by_its_digest(serve
         assert "-- KEYS[1]" in script.text
         assert "-- Return" in script.text or script.name == "enter"
     assert len({script.digest for script in SCRIPTS}) == len(SCRIPTS)
+
+
+@pytest.mark.parametrize(
+    ("script", "command"), [(scripts.TOUCH, "TIME"), (scripts.ENTER, "HGET"), (scripts.SHARDED[0], "TIME")]
+)
+def test_the_command_at_which_a_script_failed_is_found_by_its_line(script: Script, command: str) -> None:
+    lines = script.text.splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if f"redis.call('{command}'" in text)
+    for words in (
+        f"ERR The user can't. script: {script.digest}, on @user_script:{line}.",
+        f"ERR Error running script (call to f_{script.digest}): @user_script:{line}: @user_script: {line}: It can't.",
+    ):
+        assert scripts.command_blamed(words) == command
+    assert scripts.command_blamed(f"ERR script: {'0' * 40}, on @user_script:1.") == ""
+    assert scripts.command_blamed(f"ERR script: {script.digest}, on @user_script:{len(lines) + 1}.") == ""
+    assert scripts.command_blamed("ERR no script") == ""
+
+
+def test_a_call_over_several_lines_is_found(server: RedisServer) -> None:
+    server.call("ACL", "SETUSER", "scripter", "on", "nopass", "+@all", "-xadd", "~*", "&*")
+    name = here(server)
+    with socket.create_connection((server.host, server.port)) as connection:
+        reader = hiredis.Reader()
+        arguments = (name, "e1", "", 0, "channel", b"body", 10, 1000, 5000, 1000)
+        connection.sendall(pack("AUTH", "scripter", "x") + pack("EVAL", scripts.PUBLISH.text, 2, *KEYS, *arguments))
+        answers: list[Any] = []
+        while len(answers) < 2:
+            reader.feed(connection.recv(65536))
+            while (answer := reader.gets()) is not False:
+                answers.append(answer)
+    server.call("ACL", "DELUSER", "scripter")
+    assert scripts.command_blamed(str(answers[1])) == "XADD"
 
 
 def test_a_run_has_one_name_and_another_server_another(server: RedisServer, tmp_path: Any) -> None:

@@ -19,6 +19,7 @@ from antiphon.exceptions import EngineUnavailable
 from ..integration.redis_server import RedisServer
 from .redis import shared_server
 from .sqlite import until
+from .test_redis_pipeline import Scripted
 
 
 @pytest.fixture
@@ -36,17 +37,21 @@ def own(tmp_path: Path) -> Iterator[RedisServer]:
 class Heard(Subscription):
     """A subscription that notes what it hears."""
 
-    def __init__(self, server: RedisServer, timeout: float) -> None:
+    def __init__(self, server: RedisServer | Scripted, timeout: float) -> None:
         self.messages: list[tuple[bytes, bytes]] = []
+        self.told_before: list[int] = []
+        """How often it was told that something was missed before each message."""
         self.restored = 0
+        self.was_cut = False
         self.counters = Counters()
-        options = Options(((server.host, server.port),))
+        options = server.options if isinstance(server, Scripted) else Options(((server.host, server.port),))
 
         async def connect() -> Connection:
             return await dial(options, options.addresses[0], user="", password="")
 
         def deliver(channel: bytes, message: bytes) -> None:
             self.messages.append((channel, message))
+            self.told_before.append(self.restored)
 
         def on_restored() -> None:
             self.restored += 1
@@ -149,9 +154,107 @@ async def test_a_channel_that_is_not_allowed_is_refused_and_the_rest_goes_on(own
     assert heard.restored == 0
 
 
+async def test_of_many_that_are_asked_for_at_once_those_that_are_not_allowed_fail_alone(
+    own: RedisServer, opened: Any
+) -> None:
+    own.call("ACL", "SETUSER", "default", "resetchannels", "&base", "&good*")
+    heard = await opened(own)
+    names = ["good1", "bad1", "good2", "bad2", "good3"]
+    done = await asyncio.gather(*(heard.subscribe(name) for name in names), return_exceptions=True)
+    assert [type(each) for each in done] == [type(None), EngineUnavailable] * 2 + [type(None)]
+    assert sorted(own.call("PUBSUB", "CHANNELS", "good*")) == [b"good1", b"good2", b"good3"]
+    assert own.call("PUBLISH", "good3", "x") == 1
+    await until(lambda: heard.messages == [(b"good3", b"x")])
+    assert heard.counters.engine_outages == 1
+
+
+async def test_who_is_no_longer_interested_is_not_asked_for_again(own: RedisServer, opened: Any) -> None:
+    own.call("ACL", "SETUSER", "default", "resetchannels", "&base", "&good*")
+    heard = await opened(own)
+    waiting = [asyncio.ensure_future(heard.subscribe(name)) for name in ("good1", "bad", "good2")]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    heard.unsubscribe("good1")
+    await asyncio.wait(waiting[1:])
+    await heard.idle()
+    assert own.call("PUBSUB", "CHANNELS", "good*") == [b"good2"]
+    waiting[0].cancel()
+
+
+async def test_what_is_not_allowed_for_a_time_is_heard_again_and_it_is_told_that_something_was_missed(
+    own: RedisServer, opened: Any
+) -> None:
+    heard = await opened(own, "one", "two", timeout=1.0)
+    own.call("ACL", "SETUSER", "default", "resetchannels", "&base", "&two")
+    own.call("CLIENT", "KILL", "TYPE", "pubsub")  # where the server has not done it by itself
+    await until(lambda: own.call("PUBSUB", "NUMSUB", "one", "two") == [b"one", 0, b"two", 1])
+    await heard.idle()
+    before = heard.restored
+    assert before >= 1
+    assert heard._outage.fault is not None
+    own.call("ACL", "SETUSER", "default", "allchannels")
+    await until(lambda: own.call("PUBSUB", "NUMSUB", "one", "two") == [b"one", 1, b"two", 1])
+    await until(lambda: heard.restored > before)
+    assert heard._outage.fault is None
+
+
 async def test_an_idle_connection_is_kept(own: RedisServer, opened: Any) -> None:
     heard = await opened(own, timeout=0.2)
     before = commands(own, "ping")
     await until(lambda: commands(own, "ping") >= before + 4)
     assert heard.restored == 0
     assert heard.counters.engine_outages == 0
+
+
+def bulks(*words: bytes) -> bytes:
+    """An answer of several words."""
+    return b"*%d\r\n%s" % (len(words), b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
+
+
+async def test_what_comes_on_a_new_connection_waits_until_it_is_told_that_something_was_missed() -> None:
+    server = Scripted()
+    await server.start()
+    heard = Heard(server, 5.0)
+
+    def answer(words: list[bytes]) -> bytes:
+        if words[0] == b"SUBSCRIBE":
+            return bulks(b"subscribe", words[1], b"1") + bulks(b"message", words[1], b"%d" % heard.restored)
+        return bulks(b"pong", words[1])
+
+    server.answer = answer
+    try:
+        await heard.start(["base"])
+        await until(lambda: heard.messages == [(b"base", b"0")])
+        server.cut()
+        await until(lambda: len(heard.messages) == 2)
+        assert heard.told_before == [0, 1]
+    finally:
+        await heard.stop()
+        await server.stop()
+
+
+async def test_a_server_that_subscribes_while_it_is_loading_is_asked_anew_what_was_missed() -> None:
+    server = Scripted()
+    await server.start()
+    heard, loading = Heard(server, 5.0), [1]
+
+    def answer(words: list[bytes]) -> bytes:
+        if words[0] == b"SUBSCRIBE":
+            return bulks(b"subscribe", words[1], b"1")
+        if heard.was_cut and loading:
+            loading.pop()
+            return b"-LOADING Redis is loading the dataset in memory\r\n"
+        return bulks(b"pong", words[1])
+
+    server.answer = answer
+    try:
+        await heard.start(["base"])
+        await heard.idle()
+        heard.was_cut = True
+        server.cut()
+        await until(lambda: heard.restored == 1)
+        assert loading == []
+        assert heard._outage.fault is None
+    finally:
+        await heard.stop()
+        await server.stop()

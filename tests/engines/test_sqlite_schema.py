@@ -147,11 +147,11 @@ def test_a_filesystem_of_other_hosts_is_refused(tmp_path: Path, monkeypatch: pyt
     mounts.write_text(
         f"/dev/sda / ext4 rw 0 0\nserver:/x {tmp_path}/a\\040b nfs4 rw 0 0\ntmpfs {tmp_path}/a\\040b/c tmpfs rw 0 0\n"
     )
-    assert schema._filesystem(f"{tmp_path}/streams.db", mounts) == "ext4"
-    assert schema._filesystem(f"{tmp_path}/a b/streams.db", mounts) == "nfs4"
-    assert schema._filesystem(f"{tmp_path}/a b/c/streams.db", mounts) == "tmpfs"
-    assert schema._filesystem("/x", tmp_path / "missing") == ""
-    monkeypatch.setattr(schema, "_filesystem", lambda path: "nfs4")
+    assert schema.filesystem(f"{tmp_path}/streams.db", mounts) == "ext4"
+    assert schema.filesystem(f"{tmp_path}/a b/streams.db", mounts) == "nfs4"
+    assert schema.filesystem(f"{tmp_path}/a b/c/streams.db", mounts) == "tmpfs"
+    assert schema.filesystem("/x", tmp_path / "missing") == ""
+    monkeypatch.setattr(schema, "filesystem", lambda path: "nfs4")
     with pytest.raises(Fault, match="nfs4"):
         connect(options(tmp_path / "streams.db"))
 

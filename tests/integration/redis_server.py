@@ -18,11 +18,26 @@ from pathlib import Path
 from typing import Any
 
 import hiredis
+import trustme
 
 from antiphon.engines.redis.connection import pack
 
-__all__ = ["LASTING", "MovedClock", "RedisCluster", "RedisServer", "Sentinels", "free_port", "new_folder"]
+__all__ = [
+    "FORGETFUL",
+    "LASTING",
+    "Certificates",
+    "MovedClock",
+    "RedisCluster",
+    "RedisServer",
+    "Sentinels",
+    "free_port",
+    "new_folder",
+]
 
+#: What is started: Debian's Redis, or any other of its versions, or Valkey.
+PROGRAM = os.environ.get("ANTIPHON_TEST_REDIS", "redis-server")
+#: Since 7.2 scripts are told a time that the server looks up only so often in a second; it is to be soon.
+LOOKS_OFTEN = () if PROGRAM == "redis-server" else ("--hz", "500", "--dynamic-hz", "no")
 #: Nothing is written to the disk.
 FORGETFUL = ("--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
 #: A part of a cluster, which takes a server for dead after a second.
@@ -53,12 +68,20 @@ class MovedClock:
         self._file = folder / "shift"
         self._file.write_bytes(struct.pack("q", 0))
         self._shift = 0
+        self._servers: list[RedisServer] = []
 
     def move(self, seconds: float) -> None:
         """Let so many seconds have gone by."""
         self._shift += round(seconds * 1_000_000)
         with self._file.open("r+b") as file:
             file.write(struct.pack("q", self._shift))
+        if LOOKS_OFTEN:
+            now = time.time() + self._shift / 1_000_000
+            _until(lambda: all(server.clock() >= now for server in self._servers))
+
+    def watch(self, server: RedisServer) -> None:
+        """Have a server go by this clock."""
+        self._servers.append(server)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,18 +97,44 @@ def _clock_library() -> Path:
     return library
 
 
+class Certificates:
+    """What servers of this host show to who speaks TLS, signed by an authority of the test's own."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        authority = trustme.CA()
+        certificate = authority.issue_cert(*(names or ("127.0.0.1", "localhost")))
+        self.ca = folder / "ca.pem"
+        authority.cert_pem.write_to_path(self.ca)
+        certificate.private_key_pem.write_to_path(folder / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+        files = {"cert": folder / "cert.pem", "key": folder / "key.pem", "ca-cert": self.ca}
+        self.settings = [word for name, path in files.items() for word in (f"--tls-{name}-file", str(path))]
+        self.settings += ["--tls-auth-clients", "no", "--tls-replication", "yes"]
+
+
 class RedisServer:
-    """One server, started; ``with`` ends it."""
+    """One server, started; ``with`` ends it. With ``tls`` it has a second port, ``tls_port``."""
 
     def __init__(
-        self, folder: Path, *settings: str, clock: MovedClock | None = None, port: int = 0, file: Path | None = None
+        self,
+        folder: Path,
+        *settings: str,
+        clock: MovedClock | None = None,
+        port: int = 0,
+        file: Path | None = None,
+        tls: Certificates | None = None,
     ) -> None:
         self.host = "127.0.0.1"
         self.port = port or free_port()
         self.folder = folder
-        self._settings = settings or FORGETFUL
+        self.settings = settings or FORGETFUL
+        self.tls_port = free_port() if tls is not None else 0
+        self._tls = ("--tls-port", str(self.tls_port), *tls.settings) if tls is not None else ()
         self._file = () if file is None else (str(file),)
         self._environment = clock.environment if clock is not None else {}
+        if clock is not None:
+            clock.watch(self)
+            self._file = *self._file, *LOOKS_OFTEN
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -103,11 +152,11 @@ class RedisServer:
     def start(self, *settings: str) -> None:
         """Start it, where it is not running; with other settings, if there are any."""
         assert self._process is None
-        self._settings = settings or self._settings
+        self.settings = settings or self.settings
         place = ("--bind", self.host, "--port", str(self.port), "--dir", str(self.folder))
         with (self.folder / f"redis-{self.port}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["redis-server", *self._file, *place, *self._settings],
+                [PROGRAM, *self._file, *place, *self._tls, *self.settings],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self._environment},
@@ -125,7 +174,7 @@ class RedisServer:
                 answer = None
             if answer == b"PONG" or (isinstance(answer, hiredis.ReplyError) and "NOAUTH" in str(answer)):
                 return
-            assert time.monotonic() < deadline, f"redis-server did not start: {answer}"
+            assert time.monotonic() < deadline, f"{PROGRAM} did not start: {answer}"
             time.sleep(0.005)
 
     def kill(self) -> None:
@@ -150,6 +199,11 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def clock(self) -> float:
+        """Return the time that its scripts are told."""
+        seconds, microseconds = self.call("EVAL", "return redis.call('TIME')", 0)
+        return int(seconds) + int(microseconds) / 1_000_000
+
     def call(self, *words: str | bytes | int) -> Any:
         """Return what it answers to one command; an error is a value."""
         reader = hiredis.Reader(notEnoughData=self)
@@ -164,25 +218,28 @@ class RedisServer:
 
 
 class Sentinels:
-    """A master called ``talk`` with one replica, and three sentinels that look after them; ``with`` ends them all."""
+    """A master called ``talk`` with one replica, and three sentinels that look after them; ``with`` ends them all.
 
-    def __init__(self, folder: Path) -> None:
-        self.master, self.replica = (self._server(folder, name) for name in ("master", "replica"))
+    ``patience`` is for how many ms a master may be silent before the replica takes over.
+    """
+
+    def __init__(self, folder: Path, *, clock: MovedClock | None = None, patience: int = 500) -> None:
+        self.master, self.replica = (self._server(folder, name, clock) for name in ("master", "replica"))
         self.replica.call("REPLICAOF", self.master.host, self.master.port)
         _until(lambda: b"master_link_status:up" in self.replica.call("INFO", "replication"))
-        self.sentinels = [self._sentinel(folder / f"sentinel{number}") for number in range(3)]
+        self.sentinels = [self._sentinel(folder / f"sentinel{number}", patience) for number in range(3)]
         _until(lambda: all(self._knows_all(sentinel) for sentinel in self.sentinels))
 
-    def _server(self, folder: Path, name: str) -> RedisServer:
+    def _server(self, folder: Path, name: str, clock: MovedClock | None) -> RedisServer:
         (folder / name).mkdir()
-        return RedisServer(folder / name)
+        return RedisServer(folder / name, *FORGETFUL, "--repl-timeout", "1000000", clock=clock)
 
-    def _sentinel(self, folder: Path) -> RedisServer:
+    def _sentinel(self, folder: Path, patience: int) -> RedisServer:
         folder.mkdir()
         configuration = folder / "sentinel.conf"
         configuration.write_text(
             f"sentinel monitor talk {self.master.host} {self.master.port} 2\n"
-            "sentinel down-after-milliseconds talk 500\nsentinel failover-timeout talk 5000\n"
+            f"sentinel down-after-milliseconds talk {patience}\nsentinel failover-timeout talk 5000\n"
         )
         return RedisServer(folder, "--sentinel", file=configuration)
 
@@ -212,8 +269,15 @@ class Sentinels:
 class RedisCluster:
     """Three servers that share the slots, and a replica of the first one; ``with`` ends them all."""
 
-    def __init__(self, folder: Path, *, clock: MovedClock | None = None, with_replica: bool = False) -> None:
-        self.servers = [self._server(folder / f"node{number}", clock) for number in range(3 + with_replica)]
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: MovedClock | None = None,
+        with_replica: bool = False,
+        tls: Certificates | None = None,
+    ) -> None:
+        self.servers = [self._server(folder / f"node{number}", clock, tls) for number in range(3 + with_replica)]
         masters = self.servers[:3]
         for number, (server, slots) in enumerate(zip(masters, ((0, 5460), (5461, 10922), (10923, 16383)), strict=True)):
             server.call("CLUSTER", "ADDSLOTSRANGE", *slots)
@@ -226,9 +290,10 @@ class RedisCluster:
             self.servers[3].call("CLUSTER", "REPLICATE", masters[0].call("CLUSTER", "MYID"))
             _until(lambda: b"master_link_status:up" in self.servers[3].call("INFO", "replication"))
 
-    def _server(self, folder: Path, clock: MovedClock | None) -> RedisServer:
+    def _server(self, folder: Path, clock: MovedClock | None, tls: Certificates | None) -> RedisServer:
         folder.mkdir(parents=True)
-        return RedisServer(folder, *CLUSTERED, "--cluster-port", str(free_port()), clock=clock)
+        settings = *CLUSTERED, "--cluster-port", str(free_port()), "--tls-cluster", "no" if tls is None else "yes"
+        return RedisServer(folder, *settings, clock=clock, tls=tls)
 
     def _is_whole(self, server: RedisServer) -> bool:
         said = server.call("CLUSTER", "INFO")

@@ -9,43 +9,18 @@ from typing import Any
 
 import pytest
 
-from antiphon.counters import Counters
-from antiphon.engines import open_engine
-from antiphon.engines.redis.cluster import slot_of
 from antiphon.engines.redis.keys import Keys
-from antiphon.types import ClientInfo, Position, Publishing, Retention
+from antiphon.engines.redis.slots import slot_of
+from antiphon.exceptions import ConfigurationError, EngineUnavailable
+from antiphon.types import ClientInfo, Position
 
 from ..engines.contract import Heard
 from ..engines.sqlite import until
+from .redis_process import RETENTION, Process
 from .redis_server import RedisCluster
 
-RETENTION = Retention(size=10_000, lifetime=3600, position_lifetime=7200, idempotency_window=600)
 SLOT = slot_of(Keys("antiphon").channel("a"))
 ANN = ClientInfo("ann", "client-1")
-
-
-class Process(Heard):
-    """An engine as another process has it, and what it hears."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.counters = Counters()
-        self.engine = open_engine(f"{url}?timeout=20&lease=20", self.counters)
-        self.losses = 0
-
-    def on_continuity_lost(self) -> None:
-        self.losses += 1
-
-    @property
-    def newest(self) -> Position | None:
-        """What was heard last."""
-        return self.publications[-1][1].position if self.publications else None
-
-    async def publish(self, key: str = "") -> Position:
-        return await self.engine.publish("a", b"1", "", Publishing(RETENTION, key))
-
-    async def kept(self) -> list[int]:
-        return [each.offset for each in (await self.engine.history("a", RETENTION)).publications]
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +95,48 @@ async def test_what_is_called_while_a_slot_moves_is_done_once(
         offsets = sorted(position.offset for position in made if position.epoch == epoch)
         assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
     assert (await pair[0].kept())[-1] == max(p.offset for p in made if p.epoch == made[-1].epoch)
+
+
+async def test_with_one_server_away_it_starts_with_the_others_and_the_one_is_used_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    with RedisCluster(tmp_path) as cluster:
+        for server in cluster.servers:
+            server.call("CONFIG", "SET", "cluster-require-full-coverage", "no")
+        victim = cluster.owner(slot_of(Keys("antiphon").control))
+        groups = {cluster.owner(slot_of(Keys("antiphon").channel(group))): group for group in "abcdefghijkl"}
+        victim.kill()
+        processes = Process(cluster.url, timeout=1), Process(cluster.url, timeout=1)
+        first, second = processes
+        await asyncio.gather(first.engine.start(first, "process0"), second.engine.start(second, "process1"))
+        for server, group in groups.items():
+            if server is victim:
+                with pytest.raises(EngineUnavailable, match=f"{victim.port}"):
+                    await first.engine.publish(group, b"1")
+            else:
+                await second.engine.subscribe(group, RETENTION)
+                await first.engine.publish(group, b"1")
+        await until(lambda: len(second.publications) == 2)
+        first.engine.enter("a", ANN, announced=True)
+        victim.start(*victim.settings, "--cluster-allow-pubsubshard-when-down", "no")
+        await first.publish_at_last(groups[victim])
+        await second.engine.subscribe(groups[victim], RETENTION)
+        position = await first.engine.publish(groups[victim], b"2")
+        await until(lambda: second.newest == position)
+        control = Keys("antiphon").control
+        await until(lambda: victim.call("PUBSUB", "SHARDNUMSUB", control) == [control.encode(), 2])
+        await first.engine.send_control(b"x")
+        await until(lambda: first.controls == second.controls == [b"x"])
+        await second.sees("a", {"client-1": ANN})
+        for process in processes:
+            await process.engine.stop()
+
+
+async def test_where_one_server_has_another_password_it_does_not_start(tmp_path: Path) -> None:
+    with RedisCluster(tmp_path) as cluster:
+        cluster.servers[2].call("CONFIG", "SET", "requirepass", "secret")
+        with pytest.raises(ConfigurationError, match=r"wants a password"):
+            await Process(cluster.url).engine.start(Heard())
 
 
 async def test_a_replica_takes_over_from_a_server_that_dies(

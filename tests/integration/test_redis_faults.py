@@ -193,6 +193,33 @@ async def test_scripts_that_the_server_forgot_are_sent_again_in_order(server: Re
     assert first.losses == second.losses == 0
 
 
+async def present(process: Process, group: str = "a") -> set[str]:
+    """Return who is in a group, as a process sees it; nobody while it can't."""
+    with contextlib.suppress(EngineError):
+        return set(await process.engine.presence(group))
+    return set()
+
+
+async def test_who_came_or_went_since_what_a_server_remembers_is_entered_anew(tmp_path: Path, opened: Opener) -> None:
+    with RedisServer(tmp_path, "--save", "3600 1", "--appendonly", "no") as server:
+        first, second = await opened(server.url), await opened(server.url)
+        first.engine.enter("a", ANN)
+        async with asyncio.timeout(30):
+            while await present(second) != {"client-1"}:
+                await asyncio.sleep(0.01)
+            server.call("SAVE")
+            first.engine.leave("a", "client-1")
+            first.engine.enter("a", ClientInfo("bob", "client-2"))
+            while await present(second) != {"client-2"}:
+                await asyncio.sleep(0.01)
+            server.restart()
+            assert server.call("HKEYS", "antiphon:presence:{:a}") == [b"client-1"]
+            while await present(second) != {"client-2"}:
+                await asyncio.sleep(0.01)
+            while server.call("HKEYS", "antiphon:presence:{:a}") != [b"client-2"]:
+                await asyncio.sleep(0.01)
+
+
 # The connections
 
 
@@ -359,7 +386,8 @@ async def test_a_master_that_has_become_a_replica_is_left(tmp_path: Path, opened
 
 async def test_a_full_memory_is_told_once_and_nothing_is_half_done(server: RedisServer, opened: Opener) -> None:
     first, second = await two(opened, server)
-    server.call("CONFIG", "SET", "maxmemory", "1mb", "maxmemory-policy", "noeviction")
+    server.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    server.call("CONFIG", "SET", "maxmemory", 1000)
     for _ in range(3):
         with pytest.raises(EngineUnavailable, match=r"publish was refused.*maxmemory"):
             await first.publish(data=b"1" * 1000)
@@ -404,6 +432,24 @@ async def test_a_user_with_a_password_may_do_what_the_manual_lists(server: Redis
     await process.engine.beat()
     await until(lambda: len(process) == 5)
     assert process.counters.engine_outages == 0
+
+
+async def test_a_group_that_the_user_has_no_right_to_takes_no_other_with_it(
+    server: RedisServer, opened: Opener
+) -> None:
+    channels = "resetchannels &antiphon/0:control &antiphon/0:process:* &antiphon/0:group:{:good*"
+    server.call("ACL", "SETUSER", "antiphon", "on", ">secret", "allkeys", "+@all", *channels.split())
+    process = await opened(f"redis://antiphon:secret@127.0.0.1:{server.port}")
+    groups = ["good1", "secret", "good2"]
+    subscribing = (process.engine.subscribe(group, RETENTION) for group in groups)
+    done = await asyncio.gather(*subscribing, return_exceptions=True)
+    assert [type(each) for each in done] == [type(None), EngineUnavailable, type(None)]
+    assert "NOPERM" in str(done[1])
+    for number, group in enumerate(groups):
+        if done[number] is None:
+            await process.publish(group)
+    await until(lambda: [group for group, _ in process.publications] == ["good1", "good2"])
+    assert process.losses == 0
 
 
 async def test_a_server_that_is_not_there_is_no_fault_of_the_configuration(server: RedisServer) -> None:

@@ -15,7 +15,7 @@ from antiphon.doctor.project import Project
 from antiphon.doctor.route import Route
 from antiphon.doctor.source import MOST
 
-__all__ = ["as_json", "as_text", "counts"]
+__all__ = ["as_json", "as_object", "as_text", "counts", "entry", "findings_as_text"]
 
 #: How many routes are listed.
 ROUTES = 20
@@ -28,10 +28,11 @@ _COLOURS = {Level.ERROR: "red", Level.WARNING: "yellow", Level.ADVICE: "cyan"}
 
 def as_json(findings: Sequence[Finding]) -> str:
     """Return the findings as a list of objects."""
-    return json.dumps([_object(finding) for finding in findings], indent=2, ensure_ascii=False)
+    return json.dumps([as_object(finding) for finding in findings], indent=2, ensure_ascii=False)
 
 
-def _object(finding: Finding) -> dict[str, object]:
+def as_object(finding: Finding) -> dict[str, object]:
+    """Return a finding as programs read it."""
     spot = finding.spot
     return {
         "name": finding.name,
@@ -47,14 +48,17 @@ def _object(finding: Finding) -> dict[str, object]:
 
 def as_text(project: Project, findings: Sequence[Finding], width: int) -> str:
     """Return the whole report: the project, the findings by level, and their number."""
-    lines = [*_header(project, width)]
+    return "\n".join([*_header(project, width), *findings_as_text(findings, width), "", counts(findings)])
+
+
+def findings_as_text(findings: Sequence[Finding], width: int) -> Iterator[str]:
+    """Yield the lines of the findings, by level."""
     for level in Level:
         ours = [finding for finding in findings if finding.level is level]
         if ours:
-            lines += ["", click.style(_TITLES[level], bold=True, fg=_COLOURS[level])]
+            yield from ("", click.style(_TITLES[level], bold=True, fg=_COLOURS[level]))
             for finding in ours:
-                lines += ["", *_finding(finding, width)]
-    return "\n".join([*lines, "", counts(findings)])
+                yield from ("", *_finding(finding, width))
 
 
 def counts(findings: Sequence[Finding]) -> str:
@@ -71,16 +75,16 @@ def counts(findings: Sequence[Finding]) -> str:
 
 def _header(project: Project, width: int) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in project.versions.items())
-    yield from _entry("project", f"{project.shown_folder}, settings {project.settings_module}", width)
-    yield from _entry("versions", versions, width)
-    yield from _entry("application", project.application or "none found", width)
-    yield from _entry("consumers", _consumers(project), width)
+    yield from entry("project", f"{project.shown_folder}, settings {project.settings_module}", width)
+    yield from entry("versions", versions, width)
+    yield from entry("application", project.application or "none found", width)
+    yield from entry("consumers", _consumers(project), width)
     for number, line in enumerate(_routes(project)):
         yield f"{_title('' if number else 'routes')}{line}"
     for text in project.dark:
-        yield from _entry("not seen", f"what is behind {text}: nothing is said of consumers there", width)
+        yield from entry("not seen", f"what is behind {text}: nothing is said of consumers there", width)
     if project.is_cut:
-        yield from _entry("not read", f"files beyond the first {MOST}", width)
+        yield from entry("not read", f"files beyond the first {MOST}", width)
 
 
 def _routes(project: Project) -> Iterator[str]:
@@ -108,7 +112,8 @@ def _consumers(project: Project) -> str:
     return f"{listed([f'{n} {kind}' for kind, n in kinds.items()])}, on {many(len(project.routes), 'route')}"
 
 
-def _entry(title: str, text: str, width: int) -> Iterator[str]:
+def entry(title: str, text: str, width: int) -> Iterator[str]:
+    """Yield the lines of one part of the header."""
     lines = textwrap.wrap(text, max(width - MARGIN, 40), break_on_hyphens=False, break_long_words=False)
     first, *others = lines or [""]
     yield f"{_title(title)}{first}"

@@ -39,7 +39,17 @@ def _redis(url: str, counters: Counters) -> Engine:
     return RedisEngine(parse(url), counters)
 
 
-_REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_REDIS = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+    "redis+shards",
+    "rediss+shards",
+)
 
 _ENGINES: dict[str, Callable[[str, Counters], Engine]] = {
     "memory": _memory,

@@ -12,7 +12,9 @@ Laws that every engine keeps:
 - a ``publish`` that returned was accepted; one that raised ``EngineUnavailable`` was not, and one that raised
   ``OutcomeUnknown`` may have been;
 - who a process entered into a group is present there until the process takes it out, or for no longer than the
-  engine's lease after the process has died; each entry and each end of one is told once to every subscribed process.
+  engine's lease after the process has died; each entry and each end of one is told once to every subscribed process;
+- where processes share general channels, the messages of one are taken in the order in which they were put, each once;
+  one that was taken is gone, also where the process that took it dies.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+from antiphon.engines.jobs import Job, Room
 from antiphon.types import ClientInfo, Event, Page, Position, PresenceStats, Publication, Publishing, Retention
 
 __all__ = ["Engine", "EngineEvents"]
@@ -44,7 +47,7 @@ class EngineEvents(Protocol):
         """Take it that a client has gone from such a group, or that its process is dead."""
 
     def on_control(self, control: bytes) -> None:
-        """Take an order that was given to all processes, as ``send_control`` had it."""
+        """Take an order that was given to this process, or to all, as ``send_control`` had it."""
 
     def on_continuity_lost(self) -> None:
         """Take it that publications may have been missed.
@@ -141,5 +144,28 @@ class Engine(ABC):
     # Control
 
     @abstractmethod
-    async def send_control(self, control: bytes) -> None:
-        """Tell every process, this one too, of ``control``. Nothing is stored."""
+    async def send_control(self, control: bytes, process: str = "") -> None:
+        """Tell every process, this one too, of ``control``; where it is named, one alone. Nothing is stored."""
+
+    # General channels, such as a worker's: one queue for all processes, where the engine has them
+
+    shares_channels = False
+    """Whether it has. Where not, what is below is not called, and a general channel is its process's own."""
+
+    async def put(self, channel: str, event: Event, expiry: float, room: Room) -> None:
+        """Put ``event`` behind what waits in the channel, for ``expiry`` seconds. After: the next reader has been told.
+
+        Raises ``ChannelFull`` where there is no room left; nothing has happened then.
+        """
+        raise NotImplementedError
+
+    async def take(self, channel: str) -> Job:
+        """Wait for the oldest message of the channel and take it; who is cancelled takes nothing.
+
+        While the engine is away it goes on waiting.
+        """
+        raise NotImplementedError
+
+    def give_back(self, channel: str, job: Job) -> None:
+        """Put back in front what was taken in vain. It is a declaration, like ``unsubscribe``."""
+        raise NotImplementedError

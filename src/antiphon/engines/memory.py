@@ -364,8 +364,8 @@ class MemoryEngine(Engine):
 
     # Control
 
-    async def send_control(self, control: bytes) -> None:
-        """Hand it to the hub."""
+    async def send_control(self, control: bytes, process: str = "") -> None:
+        """Hand it to the hub: there is no other."""
         if self._events is not None:
             self._events.on_control(control)
 

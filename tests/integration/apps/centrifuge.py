@@ -59,7 +59,9 @@ class Room(AsyncJsonWebsocketConsumer):
         record(self.scope, "disconnect", code=code)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        """Send it back."""
+        """Send it back, but for what is odd."""
+        if content == "odd":
+            raise ClientError("odd", "that is odd")
         await self.send_json({"echo": content})
 
     @rpc

@@ -11,9 +11,11 @@ import hiredis
 from antiphon.counters import Counters
 from antiphon.engines.redis.advice import is_too_old
 from antiphon.engines.redis.connection import Connection, dial
-from antiphon.engines.redis.faults import Fault, Outage, fault_of, fault_of_connection
+from antiphon.engines.redis.faults import Fault, Outage, all_of, fault_of, fault_of_connection
+from antiphon.engines.redis.keys import Keys
 from antiphon.engines.redis.options import Address, Options
 from antiphon.engines.redis.pipeline import Pipeline
+from antiphon.engines.redis.presence import Presence
 from antiphon.engines.redis.scripts import RUN
 from antiphon.engines.redis.subscription import Subscription
 
@@ -38,8 +40,8 @@ class Client:
         self._options = options
         self.where = options.where
         self._outage = Outage(self.where, counters)
-        self.pipeline = Pipeline(self.where, self._dial_for_commands, self._outage, counters, options.timeout)
-        self._address: Address | None = None
+        self.pipeline = Pipeline(self.where, self.open, self._outage, counters, options.timeout)
+        self.address: Address | None = None
         """Where the newest connection leads."""
         self._watching: asyncio.Task[None] | None = None
         self.subscription = Subscription(self.where, self._dial, self._outage, options.timeout, deliver, on_restored)
@@ -49,6 +51,25 @@ class Client:
         await asyncio.gather(self.pipeline.start(), self.subscription.start(channels))
         if self._options.master:
             self._watching = asyncio.get_running_loop().create_task(self._watch_master())
+
+    @property
+    def servers(self) -> list[Client]:
+        """The one server; a cluster has more."""
+        return [self]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it is away, as a server of several may be."""
+        return True
+
+    @property
+    def independent(self) -> list[Client]:
+        """Those that know nothing of each other, each with its own settings and list of processes."""
+        return [self]
+
+    def presence(self, keys: Keys, process: str, lease: float) -> Presence:
+        """Return who of this process is in which group."""
+        return Presence(self.pipeline, keys, process, lease)
 
     def begin(self) -> None:
         """Begin to connect, without channels, and wait for nothing."""
@@ -70,8 +91,8 @@ class Client:
 
     async def _dial(self) -> Connection:
         options = self._options
-        self._address = await self._locate()
-        connection = await dial(options, self._address, user=options.user, password=options.password)
+        self.address = await self._locate()
+        connection = await dial(options, self.address, user=options.user, password=options.password)
         try:
             if options.master and (await connection.ask("ROLE"))[0] != b"master":
                 raise Fault(self.where, "the sentinels still name the former one, which is a replica now", "READONLY")
@@ -80,7 +101,8 @@ class Client:
             raise
         return connection
 
-    async def _dial_for_commands(self) -> Connection:
+    async def open(self) -> Connection:
+        """Open one more connection for commands; raise as ``dial`` does, and ``Fault`` for a server of no use."""
         connection = await self._dial()
         try:
             if self._options.db:
@@ -110,11 +132,10 @@ class Client:
             await asyncio.sleep(SENTINEL_INTERVAL)
             with contextlib.suppress(Fault):  # no sentinel answers: then the server is as good as before
                 found = await self._locate()
-                if found != self._address:
-                    host, port = self._address or ("", 0)
-                    fault = Fault(self.where, f"another server has taken over from {host}:{port}")
-                    self.pipeline.leave(fault)
-                    self.subscription.leave(fault)
+                for each in (self.pipeline, self.subscription):  # they may lead to different servers
+                    if each.address not in (None, found):
+                        host, port = each.address or ("", 0)
+                        each.leave(Fault(self.where, f"another server has taken over from {host}:{port}"))
 
     async def _locate(self) -> Address:
         """Return where the server is: what the first sentinel says that knows."""
@@ -131,7 +152,7 @@ class Client:
             if found is not None:
                 return found
             faults.append(Fault(f"the sentinel {host}:{port}", f"it knows no master {options.master!r}"))
-        raise Fault(self.where, "; ".join(map(str, faults)))
+        raise all_of(faults, self.where)
 
     async def _ask_sentinel(self, address: Address) -> Address | None:
         options = self._options

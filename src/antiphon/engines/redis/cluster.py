@@ -1,10 +1,9 @@
-"""Several servers that share the groups: which has what, and one client for each.
+"""The servers of a cluster: which has what, and one client for each.
 
 A group's keys and channel are in one slot, and each slot at one server. ``Cluster`` looks like ``Client``: what is
 called goes to the server that has the first key, or the channel.
 
-Laws:
-- commands for one group go over one connection, in the order of the calls;
+Laws, beside those of ``servers``:
 - what a server does not have any more (``MOVED``, ``ASK``) is sent to the one that has it;
 - where a channel is at another server now it is subscribed to there, and then it is told that something may have been
   missed.
@@ -13,9 +12,7 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-import binascii
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -25,31 +22,27 @@ import hiredis
 from antiphon.counters import Counters
 from antiphon.engines.redis.client import Client
 from antiphon.engines.redis.connection import dial
-from antiphon.engines.redis.faults import Fault, fault_of_connection
+from antiphon.engines.redis.faults import Fault, all_of, fault_of_connection
 from antiphon.engines.redis.options import Address, Options
 from antiphon.engines.redis.pipeline import Call
 from antiphon.engines.redis.scripts import SHARDED, Script, sharded
+from antiphon.engines.redis.servers import Pipelines, Servers
+from antiphon.engines.redis.slots import SLOTS, slot_of
 from antiphon.engines.redis.subscription import Moved
 from antiphon.exceptions import EngineUnavailable
 
-__all__ = ["Cluster", "slot_of"]
+__all__ = ["Cluster"]
 
 logger = logging.getLogger("antiphon.engines")
 
-SLOTS = 16384
 #: Seconds between two looks at which server has what: while all is well, and while something is missing.
 LOOK, LOOK_AGAIN = 15.0, 0.25
 
 
-def slot_of(key: str) -> int:
-    """Return the slot of a key: that of what is between its braces, if anything is (Redis cluster specification)."""
-    _, brace, behind = key.partition("{")
-    tag, closed, _ = behind.partition("}")
-    return binascii.crc_hqx((tag if brace and closed and tag else key).encode(), 0) % SLOTS
+class Cluster(Servers):
+    """The servers of a cluster."""
 
-
-class Cluster:
-    """The servers of a cluster; the arguments are those of ``Client``."""
+    subscription: _Subscriptions
 
     def __init__(
         self,
@@ -58,12 +51,7 @@ class Cluster:
         deliver: Callable[[bytes, bytes], None],
         on_restored: Callable[[], None],
     ) -> None:
-        self._options = options
-        self._counters = counters
-        self._deliver = deliver
-        self.on_restored = on_restored
-        self.where = options.where
-        self.nodes: dict[Address, Client] = {}
+        super().__init__(options, counters, deliver, on_restored)
         self._owners: list[Address | None] = [None] * SLOTS
         self._unnamed: set[Address] = set()
         """Those that had nothing any more, as far as the last one knew that was asked."""
@@ -80,12 +68,17 @@ class Cluster:
                 await self._look()
         except TimeoutError:
             raise Fault(self.where, f"no answer within {self._options.timeout:g} s") from None
-        await asyncio.gather(*(node.settled() for node in self.nodes.values()))
+        await self._begin([node.settled() for node in self.nodes.values()])
         self._looking = asyncio.get_running_loop().create_task(self._look_again_and_again())
         try:
-            await asyncio.gather(*(self.subscription.subscribe(channel) for channel in channels))
+            await asyncio.gather(*(self.subscription.start(channel) for channel in channels))
         except EngineUnavailable as error:
             raise Fault(self.where, str(error)) from error
+
+    @property
+    def servers(self) -> list[Client]:
+        """The servers that have something."""
+        return [node for address, node in self.nodes.items() if address not in self._unnamed]
 
     async def stop(self) -> None:
         """Close all connections."""
@@ -94,21 +87,23 @@ class Cluster:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        nodes, self.nodes = list(self.nodes.values()), {}
-        for node in nodes:
-            await node.stop()
+        await super().stop()
         self.subscription.clear()
 
     # Who has what
 
     def node_of(self, key: str) -> Client:
         """Return the server that has a key or a channel; raise ``EngineUnavailable`` where nobody has."""
-        owner = self._owners[slot_of(key)]
-        node = self.nodes.get(owner) if owner is not None else None
+        node = self.find(key)
         if node is None:
             self._look_now.set()
             raise EngineUnavailable(f"{self.where}: no server of the cluster has slot {slot_of(key)} at present")
         return node
+
+    def find(self, key: str) -> Client | None:
+        """Return the server that has a key or a channel, if any has."""
+        owner = self._owners[slot_of(key)]
+        return None if owner is None else self.nodes.get(owner)
 
     def moved(self, slot: int, address: Address) -> Client:
         """Take it that a slot is at another server now, and return that."""
@@ -120,10 +115,8 @@ class Cluster:
         """Return the server at an address."""
         node = self.nodes.get(address)
         if node is None:
-            options = dataclasses.replace(self._options, addresses=(address,))
-            node = self.nodes[address] = Client(options, self._counters, self._deliver, self.on_restored)
+            node = self.add(address)
             node.pipeline.on_redirect = self.redirect
-            node.pipeline.on_connected = self.pipeline.connected
             node.pipeline.on_lost = self._look_now.set
             node.subscription.shard(self._look_now.set)
             node.pipeline.scripts = SHARDED
@@ -159,8 +152,7 @@ class Cluster:
 
     @property
     def _is_well(self) -> bool:
-        is_connected = all(node.pipeline.is_connected for node in self.nodes.values())
-        return is_connected and not self._unnamed and not self.subscription.is_torn
+        return self.is_whole and not self._unnamed and not self.subscription.is_torn
 
     async def _look(self) -> None:
         """Ask which server has what, and go by it."""
@@ -199,9 +191,7 @@ class Cluster:
                     return await self._ask_node(address)
             except (OSError, TimeoutError, hiredis.ReplyError) as error:
                 faults.append(fault_of_connection(error, f"Redis at {address[0]}:{address[1]}", 1.0))
-        raise next((fault for fault in faults if fault.is_settled), None) or Fault(
-            self.where, "; ".join(map(str, faults))
-        )
+        raise all_of(faults, self.where)
 
     async def _ask_node(self, address: Address) -> list[Address | None]:
         connection = await dial(self._options, address, user=self._options.user, password=self._options.password)
@@ -216,64 +206,20 @@ class Cluster:
         return owners
 
 
-class _Pipelines:
-    """What looks like one pipeline."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._is_ending = False
-        self.on_connected: Callable[[], None] | None = None
+class _Pipelines(Pipelines):
+    """What looks like one pipeline; its messages stay at the server that has the channel."""
 
     def call(self, verb: str, *words: str | bytes | int, is_repeatable: bool = False) -> asyncio.Future[Any]:
-        """As ``Pipeline.call``; the second word says where."""
+        """As ``Pipeline.call``."""
         if words[0] == "PUBLISH":
             words = ("SPUBLISH", *words[1:])
-        try:
-            node = self._cluster.node_of(str(words[1]))
-        except EngineUnavailable as error:
-            return _refused(error)
-        return node.pipeline.call(verb, *words, is_repeatable=is_repeatable)
+        return super().call(verb, *words, is_repeatable=is_repeatable)
 
     def run(
         self, script: Script, keys: Sequence[str], *arguments: str | bytes | int, is_repeatable: bool = False
     ) -> asyncio.Future[Any]:
-        """As ``Pipeline.run``; the first key says where."""
-        try:
-            node = self._cluster.node_of(keys[0])
-        except EngineUnavailable as error:
-            return _refused(error)
-        return node.pipeline.run(sharded(script), keys, *arguments, is_repeatable=is_repeatable)
-
-    def note_run(self, key: str, run: str) -> None:
-        """As ``Pipeline.note_run``."""
-        with contextlib.suppress(EngineUnavailable):
-            self._cluster.node_of(key).pipeline.note_run(key, run)
-
-    def connected(self) -> None:
-        """Take it that a server was connected to."""
-        if self.on_connected is not None:
-            self.on_connected()
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a server."""
-        return any(node.pipeline.is_connected for node in self._cluster.nodes.values())
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is under way."""
-        return all(node.pipeline.is_idle for node in self._cluster.nodes.values())
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether nothing is to wait for another connection."""
-        return self._is_ending
-
-    @is_ending.setter
-    def is_ending(self, is_ending: bool) -> None:
-        self._is_ending = is_ending
-        for node in self._cluster.nodes.values():
-            node.pipeline.is_ending = is_ending
+        """As ``Pipeline.run``."""
+        return super().run(sharded(script), keys, *arguments, is_repeatable=is_repeatable)
 
 
 class _Subscriptions:
@@ -282,11 +228,19 @@ class _Subscriptions:
     def __init__(self, cluster: Cluster, timeout: float) -> None:
         self._cluster = cluster
         self._timeout = timeout
-        self._wanted: dict[str, Client] = {}
+        self._wanted: dict[str, Client | None] = {}
         """The channels of interest, and where they are."""
         self._torn: set[str] = set()
         """Those that are to be subscribed to anew."""
         self._is_restoring = False
+
+    async def start(self, channel: str) -> None:
+        """Subscribe, or do so as soon as there is a server that has the channel."""
+        self._wanted[channel] = node = self._cluster.find(channel)
+        if node is not None and node.pipeline.is_connected:
+            await self._follow_to(channel)
+        elif node is not None:
+            node.subscription.want(channel)
 
     async def subscribe(self, channel: str) -> None:
         """As ``Subscription.subscribe``."""
@@ -322,11 +276,10 @@ class _Subscriptions:
     def follow(self) -> bool:
         """Note which channels are elsewhere now; tell whether they are to be restored."""
         for channel, node in self._wanted.items():
-            owner = None
-            with contextlib.suppress(EngineUnavailable):
-                owner = self._cluster.node_of(channel)
-            if owner is not None and (owner is not node or node.subscription.has_lost(channel)):
-                node.subscription.unsubscribe(channel)
+            owner = self._cluster.find(channel)
+            if owner is not None and (node is not owner or node.subscription.has_lost(channel)):
+                if node is not None:
+                    node.subscription.unsubscribe(channel)
                 self._torn.add(channel)
         return bool(self._torn) and not self._is_restoring
 
@@ -352,9 +305,3 @@ class _Subscriptions:
         """As ``Subscription.idle``."""
         for node in list(self._cluster.nodes.values()):
             await node.subscription.idle()
-
-
-def _refused(error: EngineUnavailable) -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.set_exception(error)
-    return future

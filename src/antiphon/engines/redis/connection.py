@@ -36,6 +36,9 @@ def pack(*words: str | bytes | int) -> bytes:
 class Connection(asyncio.Protocol):
     """A connection that is open. ``run`` is the server's (``run.lua``), where it was asked for."""
 
+    address: Address | None = None
+    """Where it leads."""
+
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -139,6 +142,7 @@ async def dial(options: Options, address: Address, *, user: str, password: str) 
         _, connection = await loop.create_unix_connection(Connection, host)
     else:
         _, connection = await loop.create_connection(Connection, host, port, ssl=_context(options))
+    connection.address = address
     try:
         if password:
             await connection.ask("AUTH", *([user] if user else []), password)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import secrets
@@ -16,15 +17,21 @@ from typing import Any
 
 from antiphon.counters import Counters
 from antiphon.engines.base import Engine, EngineEvents
+from antiphon.engines.jobs import Job, Room
 from antiphon.engines.redis import scripts
 from antiphon.engines.redis.advice import advise
 from antiphon.engines.redis.client import Client
 from antiphon.engines.redis.cluster import Cluster
 from antiphon.engines.redis.codec import decode_body, decode_event, decode_info, decode_published, encode_body
 from antiphon.engines.redis.faults import Fault
+from antiphon.engines.redis.gathering import Gathering
 from antiphon.engines.redis.keys import Keys
 from antiphon.engines.redis.options import Options
 from antiphon.engines.redis.presence import Presence
+from antiphon.engines.redis.presences import Presences
+from antiphon.engines.redis.queues import Queues
+from antiphon.engines.redis.servers import Servers
+from antiphon.engines.redis.shards import Shards
 from antiphon.exceptions import ConfigurationError, EngineError, EngineUnavailable
 from antiphon.names import process_of
 from antiphon.types import ClientInfo, Event, Page, Position, Publication, Publishing, Repeat, Retention
@@ -74,14 +81,15 @@ class RedisEngine(Engine):
         self._counters = counters if counters is not None else Counters()
         self._keys = Keys(options.prefix, options.db)
         self._events: EngineEvents | None = None
-        self._client: Client | Cluster | None = None
-        self._presence: Presence | None = None
+        self._client: Client | Servers | None = None
+        self._presence: Presence | Presences | None = None
+        self._queues: Queues | None = None
         self._process = ""
         self._groups: dict[bytes, str] = {}
         """The groups of interest, by their channels."""
         self._interests: dict[str, _Interest] = {}
+        self._gathering = Gathering(self._deliver)
         self._direct = b""
-        self._control = self._keys.control.encode()
         self._epochs = itertools.count(1)
         self._run = secrets.token_hex(8)
         self._beating: asyncio.Task[None] | None = None
@@ -95,14 +103,14 @@ class RedisEngine(Engine):
         self._process = process or secrets.token_hex(6)
         direct = self._keys.direct(self._process)
         self._direct = direct.encode()
-        kind = Cluster if self._options.is_cluster else Client
-        client = self._client = kind(self._options, self._counters, self._deliver, self._restored)
-        self._presence = Presence(client.pipeline, self._keys, self._process, self._options.lease)
+        kind = Cluster if self._options.is_cluster else Shards if self._options.is_shards else Client
+        client = self._client = kind(self._options, self._counters, self._gathering.hear, self._restored)
+        self._presence = client.presence(self._keys, self._process, self._options.lease)
+        self._queues = Queues(client, self._keys, self._process, self._counters)
         client.pipeline.on_connected = self._connected
         try:
             await client.start([self._keys.control, direct])
-            await self._presence.beat()
-            await self._advise(client)
+            await self._introduce(client, self._presence)
         except BaseException as error:
             await self._close()
             if isinstance(error, Fault):
@@ -110,16 +118,33 @@ class RedisEngine(Engine):
             raise
         self._beating = asyncio.get_running_loop().create_task(self._beat_again_and_again())
 
-    async def _advise(self, client: Client | Cluster) -> None:
+    async def _introduce(self, client: Client | Servers, presence: Presence | Presences) -> None:
+        """Be among those who live, and say what does not suit; later, where that needs a server that is away."""
+        try:
+            await presence.beat()
+            await self._advise(client)
+        except EngineUnavailable:
+            if client.is_whole:
+                raise
+
+    async def _advise(self, client: Client | Servers) -> None:
         """Say what of the server's settings does not suit; of a cluster, of one of its servers."""
-        said = await client.pipeline.run(scripts.SETTINGS, [self._keys.processes], is_repeatable=True)
-        for advice in advise(said.decode()):
-            logger.log(logging.WARNING if advice.is_risk else logging.INFO, "%s: %s", client.where, advice.words)
+        for each in client.independent:
+            said = await each.pipeline.run(scripts.SETTINGS, [self._keys.processes], is_repeatable=True)
+            for advice in advise(said.decode()):
+                logger.log(logging.WARNING if advice.is_risk else logging.INFO, "%s: %s", each.where, advice.words)
+
+    @property
+    def client(self) -> Client | Servers:
+        """What it reaches Redis by; raises ``EngineUnavailable`` while it is stopped."""
+        return self._reach()[0]
 
     async def stop(self) -> None:
         """Take leave, and close the connections."""
         self._events = None
         await self._end_beating()
+        if self._queues is not None:
+            await self._queues.stop()
         if self._presence is not None and self._client is not None and self._client.pipeline.is_connected:
             self._client.pipeline.is_ending = True
             with contextlib.suppress(EngineError, TimeoutError):  # then the lease tells that it has gone
@@ -131,9 +156,13 @@ class RedisEngine(Engine):
         """End what runs, and say nothing."""
         self._events = None
         await self._end_beating()
-        client, self._client, self._presence = self._client, None, None
+        client, queues = self._client, self._queues
+        self._client = self._presence = self._queues = None
+        if queues is not None:
+            await queues.stop()
         if client is not None:
             await client.stop()
+        self._gathering.stop()
         self._groups.clear()
         self._interests.clear()
 
@@ -144,7 +173,7 @@ class RedisEngine(Engine):
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
 
-    def _reach(self) -> tuple[Client | Cluster, Presence]:
+    def _reach(self) -> tuple[Client | Servers, Presence | Presences]:
         if self._client is None or self._presence is None:
             raise EngineUnavailable(f"the engine of {self._options.where} is stopped")
         return self._client, self._presence
@@ -155,27 +184,21 @@ class RedisEngine(Engine):
         """Let one script do it."""
         client, _ = self._reach()
         keys = self._stream_keys(group)
-        size = lifetime = 0
-        window = 0.0
-        position_lifetime = _milliseconds(IDLE)
+        times = _NOTHING_KEPT
         if publishing is not None:
-            retention = publishing.retention
-            size, lifetime, window = retention.size, _milliseconds(retention.lifetime), retention.idempotency_window
-            position_lifetime = _milliseconds(retention.rest)
-            if publishing.idempotency_key and window > 0:
+            times = _times(publishing.retention)
+            if publishing.idempotency_key and publishing.retention.idempotency_window > 0:
                 keys.append(self._keys.idempotency(group, publishing.idempotency_key))
-        epoch, offset, is_repeat = await client.pipeline.run(
+        answer = client.pipeline.run(
             scripts.PUBLISH,
             keys,
             *self._known(group),
             self._keys.channel(group),
             encode_body(data, key, publishing),
-            size,
-            lifetime,
-            position_lifetime,
-            _milliseconds(window),
+            *times,
             is_repeatable=len(keys) > 2,
         )
+        epoch, offset, is_repeat = await self._gathering.until(answer)
         position = (Repeat if is_repeat else Position)(epoch.decode(), int(offset))
         self._learn(group, position)
         return position
@@ -243,20 +266,48 @@ class RedisEngine(Engine):
             if self._events is not None:
                 self._events.on_direct_event(channel, event)
             return
-        name = f"d{channel} ".encode()
-        if not await self._tell(self._keys.direct(process), name + event.packed):
-            self._counters.engine_messages_dropped += 1
-            logger.warning("an event for channel %s came to nobody: its process is not there", channel)
+        await self._tell_process(process, f"d{channel} ".encode() + event.packed, f"an event for channel {channel}")
 
-    async def send_control(self, control: bytes) -> None:
-        """Tell all."""
-        await self._tell(self._keys.control, b"c" + control)
+    async def send_control(self, control: bytes, process: str = "") -> None:
+        """Tell all, or one."""
+        if process:
+            await self._tell_process(process, b"c" + control, "an order")
+        else:
+            await self._tell(self._keys.control, b"c" + control)
+
+    async def _tell_process(self, process: str, message: bytes, what: str) -> None:
+        """Tell one process, and note it where that is not there."""
+        if not await self._tell(self._keys.direct(process), message):
+            self._counters.engine_messages_dropped += 1
+            logger.warning("%s came to nobody: process %s is not there", what, process)
 
     async def _tell(self, channel: str, message: bytes) -> int:
         """Publish a message, and return how many got it from this server."""
         client, _ = self._reach()
-        count: int = await client.pipeline.call("send", "PUBLISH", channel, message)
+        count: int = await self._gathering.until(client.pipeline.call("send", "PUBLISH", channel, message))
         return count
+
+    # General channels
+
+    shares_channels = True
+
+    async def put(self, channel: str, event: Event, expiry: float, room: Room) -> None:
+        """Put it into the channel's list."""
+        await self._reach_queues().put(channel, event, expiry, room)
+
+    async def take(self, channel: str) -> Job:
+        """Take it from the channel's list."""
+        return await self._reach_queues().take(channel)
+
+    def give_back(self, channel: str, job: Job) -> None:
+        """Put it back into the list."""
+        if self._queues is not None:
+            self._queues.give_back(channel, job)
+
+    def _reach_queues(self) -> Queues:
+        self._reach()
+        assert self._queues is not None
+        return self._queues
 
     # Interest
 
@@ -282,7 +333,9 @@ class RedisEngine(Engine):
         """Hear no more of it; its position is kept for as long as ``subscribe`` has said."""
         if self._interests.pop(group, None) is not None and self._client is not None:
             channel = self._keys.channel(group)
-            self._groups.pop(channel.encode(), None)
+            name = channel.encode()
+            self._groups.pop(name, None)
+            self._gathering.forget(name)
             self._client.subscription.unsubscribe(channel)
 
     async def _watch(self, group: str, interest: _Interest) -> None:
@@ -325,11 +378,13 @@ class RedisEngine(Engine):
         group, letter = self._groups.get(channel), message[:1]
         if group is not None:
             self._deliver_to_group(events, group, letter, message)
-        elif channel == self._direct:
+        elif channel == self._direct and letter == b"d":
             name, _, packed = message[1:].partition(b" ")
             events.on_direct_event(name.decode(), decode_event(packed))
-        elif channel == self._control:
+        elif letter == b"c":
             events.on_control(message[1:])
+        elif self._queues is not None:
+            self._queues.heard(channel)
 
     def _deliver_to_group(self, events: EngineEvents, group: str, letter: bytes, message: bytes) -> None:
         if letter == b"p":
@@ -344,7 +399,10 @@ class RedisEngine(Engine):
             events.on_leave(group, decode_info(message[1:]))
 
     def _restored(self) -> None:
-        """Tell that something may have been missed."""
+        """Tell that something may have been missed, behind what has come before."""
+        self._gathering.tell_all()
+        if self._queues is not None:
+            self._queues.ring_all()
         if self._events is not None:
             self._events.on_continuity_lost()
 
@@ -352,6 +410,8 @@ class RedisEngine(Engine):
         """Tell what could not be told meanwhile, and see whether this process still lives."""
         if self._presence is not None:
             self._presence.connected()
+        if self._queues is not None:
+            self._queues.ring_all()
         self._beat_now.set()
 
     # The beat
@@ -375,13 +435,24 @@ class RedisEngine(Engine):
         await presence.beat()
         before = asyncio.get_running_loop().time() - WATCH_AGAIN
         due = ((group, each) for group, each in self._interests.items() if each.watched_at <= before)
-        await asyncio.gather(*(self._watch(*each) for each in list(itertools.islice(due, WATCH_AT_ONCE))))
+        watching = [self._watch(*each) for each in itertools.islice(due, WATCH_AT_ONCE)]
+        with contextlib.suppress(TimeoutError):  # a server that is away must not keep the lease at others from renewal
+            async with asyncio.timeout(self._options.lease / 3):
+                await asyncio.gather(self._reach_queues().look(), *watching)
 
 
 def _publication(entry: list[Any], epoch: str) -> Publication:
     """Return what an entry of a stream stands for: its id, and names and values of its fields in turn."""
     id, (_, body, _, milliseconds, *_) = entry
     return decode_body(body, Position(epoch, int(id.partition(b"-")[0])), milliseconds)
+
+
+@functools.lru_cache(1024)
+def _times(retention: Retention) -> tuple[int, int, int, int]:
+    """Return what ``publish.lua`` is told: how many are kept, for how long, and for how long position and key are."""
+    seconds = (retention.lifetime, retention.rest, retention.idempotency_window)
+    lifetime, rest, window = map(_milliseconds, seconds)
+    return retention.size, lifetime, rest, window
 
 
 def _milliseconds(seconds: float) -> int:
@@ -391,3 +462,6 @@ def _milliseconds(seconds: float) -> int:
 def _start_error(fault: Fault) -> Exception:
     words = f"the Redis engine can't start: {fault}"
     return ConfigurationError(words) if fault.is_settled else EngineUnavailable(words)
+
+
+_NOTHING_KEPT = (0, 0, _milliseconds(IDLE), 0)

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import ssl
 import time
+from collections.abc import Sequence
 
 import hiredis
 
 from antiphon.counters import Counters
+from antiphon.engines.redis.scripts import command_blamed
 
-__all__ = ["PASSING", "Fault", "Outage", "code_of", "fault_of", "fault_of_connection"]
+__all__ = ["PASSING", "Fault", "Outage", "all_of", "code_of", "fault_of", "fault_of_connection"]
 
 logger = logging.getLogger("antiphon.engines")
 
@@ -64,6 +66,8 @@ def code_of(error: Exception) -> str:
     text = str(error)
     first = text.split(" ", 1)[0]
     if first == "ERR" and "script" in text:  # Redis 6 puts its own words around it
+        if "The user executing the script can't" in text or "ACL failure in script" in text:
+            return "NOPERM"
         for code in _WORDS:
             if f" {code} " in text:
                 return code
@@ -76,7 +80,9 @@ def fault_of(error: hiredis.ReplyError, where: str) -> Fault:
     """Return what an error that Redis answered with means."""
     code = code_of(error)
     words = _WORDS.get(code, "it answered with an error")
-    return Fault(where, f"{words} ({error})", code, is_settled="DB index is out of range" in str(error))
+    command = command_blamed(str(error))
+    told = f"{error} The command is {command}" if command else str(error)
+    return Fault(where, f"{words} ({told})", code, is_settled="DB index is out of range" in str(error))
 
 
 def fault_of_connection(error: Exception, where: str, timeout: float) -> Fault:
@@ -93,6 +99,11 @@ def fault_of_connection(error: Exception, where: str, timeout: float) -> Fault:
     if isinstance(error, asyncio.IncompleteReadError | ConnectionResetError):
         return Fault(where, "it closed the connection before it had answered")
     return Fault(where, f"it can't be reached ({str(error) or type(error).__name__})")
+
+
+def all_of(faults: Sequence[Fault], where: str) -> Fault:
+    """Return what it means that none of several servers does it; settled where that of one is."""
+    return Fault(where, "; ".join(map(str, faults)), is_settled=any(fault.is_settled for fault in faults))
 
 
 class Outage:

@@ -22,7 +22,7 @@ __all__ = ["Link", "LinkUser"]
 logger = logging.getLogger("antiphon.engines")
 
 #: Seconds between two tries: behind the first, and at most.
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
 class LinkUser(Protocol):

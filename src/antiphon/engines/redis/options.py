@@ -24,6 +24,8 @@ SCHEMES = {
     "redis+sentinel": "redis+sentinel://host1:26379,host2:26379/master-name",
     "redis+cluster": "redis+cluster://host1:6379,host2:6379",
     "rediss+cluster": "rediss+cluster://host1:6379,host2:6379",
+    "redis+shards": "redis+shards://host1:6379,host2:6379/0",
+    "rediss+shards": "rediss+shards://host1:6379,host2:6379/0",
     "rediss+sentinel": "rediss+sentinel://host1:26379,host2:26379/master-name",
 }
 
@@ -64,6 +66,8 @@ class Options:
     )
     is_cluster: bool = False
     """Whether ``addresses`` are of some of a cluster's servers, which know the others."""
+    is_shards: bool = False
+    """Whether ``addresses`` are of servers that know nothing of each other, and share the groups."""
 
     @property
     def where(self) -> str:
@@ -71,6 +75,8 @@ class Options:
         names = ",".join(host if not port else f"{host}:{port}" for host, port in self.addresses)
         if self.is_cluster:
             return f"the Redis cluster at {names}"
+        if self.is_shards:
+            return f"the Redis shards at {names}"
         return f"the master {self.master!r} of the sentinels {names}" if self.master else f"Redis at {names}"
 
 
@@ -108,11 +114,14 @@ def parse(url: str) -> Options:
         if path.strip("/") or query.get("db"):
             raise ConfigurationError(f"engine {shown!r} names a database: a cluster has none but 0")
         return Options(addresses, is_cluster=True, **query)
-    if len(addresses) > 1:
+    is_shards = parts.scheme.endswith("shards")
+    if len(addresses) > 1 and not is_shards:
         raise ConfigurationError(f"engine {shown!r} names several hosts: {parts.scheme}:// takes one")
+    if len({(host.lower(), port) for host, port in addresses}) < len(addresses):
+        raise ConfigurationError(f"engine {shown!r} names one server twice")
     if path.strip("/"):
         query["db"] = _number(shown, "the database", path.strip("/"))
-    return Options(addresses, **query)
+    return Options(addresses, is_shards=is_shards, **query)
 
 
 def _without_password(url: str, parts: SplitResult) -> str:

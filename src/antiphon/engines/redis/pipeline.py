@@ -3,7 +3,7 @@
 Laws:
 - commands are carried out in the order of the calls, and each is answered once;
 - a call waits for at most ``timeout`` seconds. One that was never sent raises ``EngineUnavailable``; one that was sent
-  and not answered raises ``OutcomeUnknown``, unless doing it twice is the same as doing it once: it is sent again;
+  and not answered raises ``OutcomeUnknown``; where doing it twice is the same as doing it once, it is sent again first;
 - what waits is bounded in bytes (``QUEUE``); over that calls are refused.
 """
 
@@ -20,6 +20,7 @@ from antiphon.counters import Counters
 from antiphon.engines.redis.connection import Connection, pack
 from antiphon.engines.redis.faults import PASSING, Fault, Outage, code_of, fault_of
 from antiphon.engines.redis.link import Link
+from antiphon.engines.redis.options import Address
 from antiphon.engines.redis.scripts import SCRIPTS, Script
 from antiphon.exceptions import EngineUnavailable, OutcomeUnknown
 
@@ -30,6 +31,9 @@ QUEUE, APART = 64 * 1024 * 1024, 256
 #: Bytes that are put together for one write.
 CHUNK = 64 * 1024
 
+#: Verbs whose caller has to know whether it was done, though doing it twice is the same as doing it once.
+_LASTING = frozenset({"publish", "remove_history"})
+
 #: A command or a script's keys and arguments.
 Words = Sequence[str | bytes | int]
 
@@ -37,7 +41,18 @@ Words = Sequence[str | bytes | int]
 class Call:
     """One command under way."""
 
-    __slots__ = ("deadline", "future", "is_repeatable", "key_count", "script", "size", "verb", "was_sent", "words")
+    __slots__ = (
+        "deadline",
+        "future",
+        "is_doubted",
+        "is_repeatable",
+        "key_count",
+        "script",
+        "size",
+        "verb",
+        "was_sent",
+        "words",
+    )
 
     def __init__(self, verb: str, words: Words, future: asyncio.Future[Any], *, is_repeatable: bool) -> None:
         self.verb = verb
@@ -47,6 +62,9 @@ class Call:
         self.script: Script | None = None
         self.key_count = 0
         self.was_sent = False
+        """Whether the server that has it now has been told."""
+        self.is_doubted = False
+        """Whether another connection was over before it was answered there."""
         self.deadline = 0.0
         """On the loop's clock; 0: not set yet."""
         self.size = APART + sum(len(word) for word in words if not isinstance(word, int))
@@ -151,6 +169,11 @@ class Pipeline:
         self.is_ending = True
         self.on_down(Fault(self._where, "the engine is stopped"))
         self._deadlines.clear()
+
+    @property
+    def address(self) -> Address | None:
+        """Where the connection leads; None: there is none."""
+        return None if self._connection is None else self._connection.address
 
     def leave(self, fault: Fault) -> None:
         """Leave this server, for it is no longer the right one."""
@@ -281,11 +304,13 @@ class Pipeline:
         if code in PASSING:  # nothing was done: the next server may, when the others have got their answers
             self._leaving = fault
             self._outage.begin(call.verb, fault)
+            call.was_sent = False
             self._again.append(call)
             return
         self._outage.begin(call.verb, fault)
         self._drop(call)
-        self._refuse(call, EngineUnavailable(f"{call.verb} was refused by {fault}"))
+        kind = OutcomeUnknown if call.is_doubted and call.verb in _LASTING else EngineUnavailable
+        self._refuse(call, kind(f"{call.verb} was refused by {fault}"))
 
     def _drop(self, call: Call) -> None:
         """Note that a call is on no queue any more."""
@@ -293,7 +318,8 @@ class Pipeline:
         call.words = ()
 
     def _give_up(self, call: Call, fault: Fault) -> None:
-        if call.was_sent and not call.is_repeatable:
+        was_sent = call.was_sent or call.is_doubted
+        if was_sent and (not call.is_repeatable or call.verb in _LASTING):
             self._refuse(call, OutcomeUnknown(f"{call.verb} was sent, and not answered. {fault}"))
         else:
             self._refuse(call, EngineUnavailable(f"{call.verb} was not done. {fault}"))
@@ -325,6 +351,7 @@ class Pipeline:
         again, self._again = self._again, []
         for call in self._sent:
             if call.is_repeatable and not call.future.done():
+                call.is_doubted, call.was_sent = True, False
                 again.append(call)
             else:
                 self._drop(call)

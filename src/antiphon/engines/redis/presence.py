@@ -6,6 +6,7 @@ again, for others may be taking away what it had entered (``beat.lua``).
 Laws:
 - what is declared is noted here first, and stays to be told until Redis has answered;
 - what is told is what holds now, so that telling it late or twice does no harm;
+- a process is on the list of those that live before it enters anybody;
 - the groups in which a process has entries are noted in Redis before the entries: what is dead is found without a
   search.
 """
@@ -46,6 +47,10 @@ class Presence:
         self._unnoted: set[str] = set()
         """Groups of which that has failed."""
         self._is_registered = False
+        self._former: set[str] = set()
+        """The names that it had, of which there may be entries."""
+        self._run = b""
+        """In which run of the server (``run.lua``) that was."""
         self._connected_at = 0
         """Since when this process has been connected, by the server's clock in ms; 0: the next beat tells."""
         self.name = self._new_name()
@@ -81,8 +86,8 @@ class Presence:
 
     def _declare(self, group: str, client: str, entry: Entry | None) -> None:
         number = self._untold[group, client] = next(self._numbers)
-        if not self._pipeline.is_connected:
-            return  # there will be another connection, or another beat
+        if not self._is_registered or not self._pipeline.is_connected:
+            return  # there will be another beat, or another connection
         told = self._tell_entry(group, entry) if entry is not None else self._tell_end(group, client)
 
         def done(answer: asyncio.Future[object]) -> None:
@@ -153,19 +158,29 @@ class Presence:
     async def beat(self) -> None:
         """Renew the lease, tell what was not told, and take away what the dead have left; raise ``EngineError``."""
         is_alive, run, now, dead = await self._beat()
-        if not is_alive and self._is_registered:  # others took this process for dead, or Redis has lost its data
-            self.name = self._new_name()
-            await self._beat()
-            self._noted.clear()
-            self._unnoted.clear()
-            for group, entry in self._roster:
-                self._untold[group, entry.info.client] = next(self._numbers)
-        self._is_registered = True
+        if self._is_registered and not (is_alive and run == self._run):
+            self._begin_anew()
+            _, run, now, _ = await self._beat()
+        self._is_registered, self._run = True, run
         self._connected_at = self._connected_at or now
         self._pipeline.note_run(self._keys.processes, run.decode())
         self.tell_again()
-        for process in dead:
-            await self._sweep(process.decode())
+        for process in (*self._former, *(each.decode() for each in dead)):
+            await self._sweep(process)
+            self._former.discard(process)
+
+    def _begin_anew(self) -> None:
+        """Enter everybody under another name: others take this process for dead, or Redis may lack what it was told.
+
+        That may be all of it, or the last of it: of a replica that has taken over nobody knows.
+        """
+        self._former.add(self.name)
+        self.name = self._new_name()
+        self._is_registered = False
+        self._noted.clear()
+        self._unnoted.clear()
+        for group, entry in self._roster:
+            self._untold[group, entry.info.client] = next(self._numbers)
 
     async def _beat(self) -> tuple[int, bytes, int, list[bytes]]:
         arguments = self.name, self._lease, self._connected_at

@@ -7,6 +7,7 @@ of it.
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib import resources
 from typing import NamedTuple
 
@@ -14,16 +15,21 @@ __all__ = [
     "ALIVE",
     "BEAT",
     "ENTER",
+    "EXPIRE",
+    "GIVE_BACK",
     "HISTORY",
     "LEAVE",
     "PUBLISH",
+    "PUT",
     "RUN",
     "SCRIPTS",
     "SETTINGS",
     "SHARDED",
     "SWEEP",
+    "TAKE",
     "TOUCH",
     "Script",
+    "command_blamed",
     "sharded",
 ]
 
@@ -67,11 +73,25 @@ ENTER = _script("enter")
 LEAVE = _script("leave")
 SETTINGS = _script("settings")
 SWEEP = _script("sweep")
+PUT = _script("queue", "put")
+TAKE = _script("queue", "take")
+GIVE_BACK = _script("queue", "give_back")
+EXPIRE = _script("queue", "expire")
 
 #: Those that are called by digest.
-SCRIPTS = (PUBLISH, HISTORY, TOUCH, BEAT, ALIVE, ENTER, LEAVE, SETTINGS, SWEEP)
+SCRIPTS = (PUBLISH, HISTORY, TOUCH, BEAT, ALIVE, ENTER, LEAVE, SETTINGS, SWEEP, PUT, TAKE, GIVE_BACK, EXPIRE)
 _SHARDED = {
     script.name: _made(script.name, script.text.replace("'PUBLISH'", "'SPUBLISH'"), script.takes_run)
     for script in SCRIPTS
 }
 SHARDED = tuple(_SHARDED.values())
+
+
+def command_blamed(error: str) -> str:
+    """Return the command at which one of these scripts failed, by the line that an error tells; empty: none is told."""
+    place = re.search(r"([0-9a-f]{40}).*?@user_script:\s*(\d+)", error)
+    script = next((each for each in (*SCRIPTS, *SHARDED) if place is not None and each.digest == place[1]), None)
+    if script is None or place is None:
+        return ""
+    command = re.search(r"redis\.p?call\(\s*'(\w+)'", "\n".join(script.text.splitlines()[int(place[2]) - 1 :]))
+    return command[1] if command is not None else ""

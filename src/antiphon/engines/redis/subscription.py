@@ -4,7 +4,8 @@ Laws:
 - what one round of the loop subscribes to goes out together, and the last word on a channel counts;
 - who waits for a subscription is told when every message from then on comes here;
 - after the connection was lost every channel is subscribed to again, and when that is done it is told that something
-  may have been missed (``on_restored``).
+  may have been missed (``on_restored``), ahead of what has come on the new connection;
+- a channel that is refused takes no other with it, and is asked for again for as long as it is wanted.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ from typing import Any
 import hiredis
 
 from antiphon.engines.redis.connection import Connection, pack
-from antiphon.engines.redis.faults import Fault, Outage, fault_of
+from antiphon.engines.redis.faults import Fault, Outage, code_of, fault_of
 from antiphon.engines.redis.link import Link
+from antiphon.engines.redis.options import Address
 from antiphon.exceptions import EngineUnavailable
 
 __all__ = ["Moved", "Subscription"]
 
 #: Channels in one command.
 AT_ONCE = 1000
+#: Messages that are kept until it is told that some may have been missed; over it the oldest are among those.
+EARLY = 10_000
+#: With these Redis answers a ping, though it subscribes: who hears nothing of what it was told is to look again.
+_NOT_READY = frozenset({"LOADING", "MASTERDOWN", "BUSY"})
 #: What the pong behind the subscriptions of a new connection says.
 _ALL_DONE = b"subscribed"
 
@@ -53,6 +59,10 @@ class Subscription:
         self._link = Link("subscription", where, dial, self, outage, timeout)
         self._connection: Connection | None = None
         self._was_up = False
+        self._early: deque[tuple[bytes, bytes]] | None = None
+        """What comes before it has been told that something may be missing; None: it has."""
+        self._pongs_to_come = 0
+        """Behind the last of them everything is subscribed to again."""
         self._wanted: set[str] = set()
         self._asked: set[str] = set()
         """What the server was last told that this connection is subscribed to."""
@@ -69,6 +79,8 @@ class Subscription:
         self._on_lost: Callable[[], None] | None = None
         self._lost: set[str] = set()
         """Channels that are at another server of the cluster now."""
+        self._refused: set[str] = set()
+        """Channels that the server does not allow, which are asked for again when there is time."""
 
     async def start(self, channels: Iterable[str]) -> None:
         """Connect and subscribe; raise ``Fault`` where that is no use, or has taken ``timeout`` seconds."""
@@ -108,12 +120,17 @@ class Subscription:
         self._connection = None
         self._refuse(list(self._waiters), EngineUnavailable(f"{self._where}: the engine is stopped"))
         self._batches.clear()
-        for state in (self._wanted, self._asked, self._changed, self._unconfirmed, self._lost):
+        for state in (self._wanted, self._asked, self._changed, self._unconfirmed, self._lost, self._refused):
             state.clear()
         for pong in self._pongs:
             pong.cancel()
         self._pongs.clear()
         self._was_up = False
+
+    @property
+    def address(self) -> Address | None:
+        """Where the connection leads; None: there is none."""
+        return None if self._connection is None else self._connection.address
 
     def leave(self, fault: Fault) -> None:
         """Leave this server, for it is no longer the right one."""
@@ -139,6 +156,12 @@ class Subscription:
         """Be no longer interested."""
         self._wanted.discard(channel)
         self._lost.discard(channel)
+        self._refused.discard(channel)
+        self._change(channel)
+
+    def want(self, channel: str) -> None:
+        """Subscribe as soon as that can be done, and wait for nothing."""
+        self._wanted.add(channel)
         self._change(channel)
 
     def _ask_for(self, channel: str) -> asyncio.Future[None]:
@@ -172,10 +195,13 @@ class Subscription:
         for some in self._parts(ended):
             connection.write(pack(f"{self._prefix}UNSUBSCRIBE", *some))
         for some in self._parts(begun):
-            self._batches.append(set(some))
-            for channel in some:
-                self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
-            connection.write(pack(f"{self._prefix}SUBSCRIBE", *some))
+            self._send(connection, some)
+
+    def _send(self, connection: Connection, channels: list[str]) -> None:
+        self._batches.append(set(channels))
+        for channel in channels:
+            self._unconfirmed[channel] = self._unconfirmed.get(channel, 0) + 1
+        connection.write(pack(f"{self._prefix}SUBSCRIBE", *channels))
 
     def _parts(self, channels: list[str]) -> list[list[str]]:
         """Return what goes into each command."""
@@ -192,7 +218,10 @@ class Subscription:
             return
         kind = reply[0]
         if kind in (b"message", b"smessage"):
-            self._deliver(reply[1], reply[2])
+            if self._early is None:
+                self._deliver(reply[1], reply[2])
+            else:
+                self._early.append((reply[1], reply[2]))
         elif kind in (b"subscribe", b"ssubscribe"):
             self._confirm(reply[1].decode())
         elif kind == b"pong":
@@ -218,7 +247,11 @@ class Subscription:
         batch.discard(channel)
         if not batch:
             self._batches.remove(batch)
-        self._outage.end("subscribing")
+        if channel in self._refused:
+            self._refused.discard(channel)
+            self._on_restored()
+        if not self._refused:
+            self._outage.end("subscribing")
         if self._is_answered(channel):
             for waiter in self._waiters.pop(channel, ()):
                 if not waiter.done():
@@ -233,27 +266,50 @@ class Subscription:
 
     def _take_pong(self, said: bytes) -> None:
         if said == _ALL_DONE:
+            self._pongs_to_come -= 1
+            if self._pongs_to_come:
+                return
             if self._was_up:
                 self._on_restored()
             self._was_up = True
+            early, self._early = self._early or (), None
+            for channel, message in early:
+                self._deliver(channel, message)
         elif said == b"idle" and self._pongs:
             pong = self._pongs.pop(0)
             if not pong.done():
                 pong.set_result(None)
 
     def _take_error(self, error: hiredis.ReplyError) -> None:
-        """Refuse those who wait for the oldest command."""
-        fault = fault_of(error, self._where)
-        kind = EngineUnavailable
-        if fault.code in ("MOVED", "CLUSTERDOWN") and self._on_lost is not None:
-            self._on_lost()
-            kind = Moved
-        else:
-            self._outage.begin("subscribing", fault)
+        """Refuse those who wait for the oldest command; of several channels, ask for each by itself first."""
+        if code_of(error) in _NOT_READY:
+            self.leave(fault_of(error, self._where))
+            return
         batch = self._batches.popleft() if self._batches else set()
         refused = [channel for channel in batch if self._is_answered(channel)]
         self._asked.difference_update(refused)
-        self._refuse(refused, kind(f"a group was not subscribed to: {fault}"))
+        if len(batch) > 1:
+            self._ask_one_by_one([channel for channel in refused if channel in self._wanted])
+            return
+        fault = fault_of(error, self._where)
+        words = f"a group was not subscribed to: {fault}"
+        if fault.code in ("MOVED", "CLUSTERDOWN") and self._on_lost is not None:
+            self._lost.update(self._wanted.intersection(refused))
+            self._on_lost()
+            self._refuse(refused, Moved(words))
+        else:
+            self._refused.update(self._wanted.intersection(refused))
+            self._outage.begin("subscribing", fault)
+            self._refuse(refused, EngineUnavailable(words))
+
+    def _ask_one_by_one(self, channels: list[str]) -> None:
+        """Find out which of them are refused."""
+        if self._connection is not None:
+            self._asked.update(channels)
+            for channel in channels:
+                self._send(self._connection, [channel])
+            if self._pongs_to_come:
+                self._ask_when_done(self._connection)
 
     def _refuse(self, channels: Iterable[str], error: Exception) -> None:
         for channel in channels:
@@ -274,12 +330,18 @@ class Subscription:
     def on_up(self, connection: Connection) -> None:
         """Subscribe to everything again."""
         self._connection = connection
+        self._early = deque(maxlen=EARLY) if self._was_up else None
         connection.begin(self._take)
         self._asked.clear()
         self._unconfirmed.clear()
         self._batches.clear()
         self._changed = dict.fromkeys(self._wanted)
         self._flush()
+        self._pongs_to_come = 0
+        self._ask_when_done(connection)
+
+    def _ask_when_done(self, connection: Connection) -> None:
+        self._pongs_to_come += 1
         connection.write(pack("PING", _ALL_DONE))
 
     def on_down(self, fault: Fault) -> None:
@@ -294,4 +356,6 @@ class Subscription:
         connection.write(pack("PING", "there?"))
 
     def on_check(self, now: float) -> None:
-        """Nothing waits here but ``subscribe``, which has its own clock."""
+        """Ask again for what was refused; ``subscribe`` has its own clock."""
+        for channel in self._refused - self._unconfirmed.keys():
+            self._change(channel)

@@ -14,10 +14,11 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from antiphon.counters import Counters
 from antiphon.engines.base import Engine, EngineEvents
+from antiphon.engines.jobs import Job, Room
 from antiphon.engines.sqlite import registry, store
 from antiphon.engines.sqlite.faults import Fault
 from antiphon.engines.sqlite.frames import Controlled, Directed, Item, Sent, Told
@@ -25,11 +26,12 @@ from antiphon.engines.sqlite.hearing import Hearing
 from antiphon.engines.sqlite.missing import Missing
 from antiphon.engines.sqlite.options import Options
 from antiphon.engines.sqlite.peers import Link, Peers
+from antiphon.engines.sqlite.queues import Queues
 from antiphon.engines.sqlite.reader import Reader
-from antiphon.engines.sqlite.registry import Peer, Registry
+from antiphon.engines.sqlite.registry import Registry
 from antiphon.engines.sqlite.store import Store, milliseconds
 from antiphon.engines.sqlite.writer import Operation, Outcome, Verb, Writer
-from antiphon.exceptions import ConfigurationError, EngineError, EngineUnavailable, OutcomeUnknown
+from antiphon.exceptions import ConfigurationError, EngineError, EngineUnavailable
 from antiphon.names import process_of
 from antiphon.roster import Entry, Roster
 from antiphon.types import ClientInfo, Event, Page, Position, Publishing, Retention
@@ -44,16 +46,6 @@ Result = TypeVar("Result")
 LOOK = 1.0
 #: Bytes that wait to be written, at most; over them publications are refused. What each counts besides its data.
 QUEUE, APART = 64 * 1024 * 1024, 256
-
-
-class _Sight(NamedTuple):
-    """What a look at the database has seen."""
-
-    commits: int
-    is_known: bool
-    """Whether this process is among those that live."""
-    next_end: int | None
-    peers: list[Peer]
 
 
 class SqliteEngine(Engine):
@@ -85,6 +77,7 @@ class SqliteEngine(Engine):
         """Whether something was declared that the database does not have."""
         self._renewed_at = 0.0
         self._missing = Missing(self._read, self._now)
+        self._queues = Queues(self._write, self._read, lambda word: self._tell_item(word, 0), self._counters)
 
     # Beginning and end
 
@@ -92,7 +85,7 @@ class SqliteEngine(Engine):
         """Open the file, and meet the other processes on it."""
         self._reset()
         self._name = process
-        self._hearing = Hearing(events, {process, self._here} - {""}, self._counters)
+        self._hearing = Hearing(events, {process, self._here} - {""}, self._counters, self._queues.ring)
         try:
             await self._start(process)
         except BaseException as error:
@@ -126,6 +119,7 @@ class SqliteEngine(Engine):
 
     async def stop(self) -> None:
         """Take leave, and close everything."""
+        await self._queues.stop()
         if self._hearing is not None:
             self._hearing.stop()
         if self._looking is not None:
@@ -201,15 +195,15 @@ class SqliteEngine(Engine):
         is_here = process in ("", self._name)
         self._tell_item(Directed(channel, event.packed, self._here if is_here else process), len(event.packed))
 
-    async def send_control(self, control: bytes) -> None:
-        """Tell all."""
-        self._tell_item(Controlled(control), len(control))
+    async def send_control(self, control: bytes, process: str = "") -> None:
+        """Tell all, or one."""
+        self._tell_item(Controlled(control, process), len(control))
 
     def _tell_item(self, item: Item, size: int) -> None:
         """Tell what is not written, behind what was to be written before it."""
         if self._under_way and self._writer is not None:
             self._put(Operation(None, item=item, size=size + APART))
-        elif isinstance(item, Directed):
+        elif isinstance(item, Directed) or (isinstance(item, Controlled) and item.process):
             self._tell_one(item)
         else:
             self._tell(Told(0, [item]))
@@ -221,14 +215,35 @@ class SqliteEngine(Engine):
         if self._hearing is not None:
             self._hearing.take(self, told)
 
-    def _tell_one(self, item: Directed) -> None:
+    def _tell_one(self, item: Directed | Controlled) -> None:
         """Tell the process that it is for."""
         told = Told(0, [item])
-        if item.process == self._here:
+        if item.process in (self._here, self._name):
             if self._hearing is not None:
                 self._hearing.take(self, told)
         elif self._peers is None or not self._peers.tell_one(item.process, told):
-            self.on_dropped()
+            self._came_to_nobody(item)
+
+    def _came_to_nobody(self, item: Directed | Controlled) -> None:
+        self.on_dropped()
+        what = f"an event for channel {item.channel}" if isinstance(item, Directed) else "an order"
+        logger.warning("%s came to nobody: process %s is not there", what, item.process)
+
+    # General channels
+
+    shares_channels = True
+
+    async def put(self, channel: str, event: Event, expiry: float, room: Room) -> None:
+        """Let it be written."""
+        await self._queues.put(channel, event, expiry, room)
+
+    async def take(self, channel: str) -> Job:
+        """Let it be taken by who writes."""
+        return await self._queues.take(channel)
+
+    def give_back(self, channel: str, job: Job) -> None:
+        """Let it be written in front."""
+        self._queues.give_back(channel, job)
 
     # Interest
 
@@ -280,7 +295,7 @@ class SqliteEngine(Engine):
         if self._writer is None:
             raise self._stopped()
         future = asyncio.get_running_loop().create_future()
-        self._put(Operation(verb or _nothing, future, group=group, size=size))
+        self._put(Operation(verb or (lambda store, registry, now: None), future, group=group, size=size))
         return await future
 
     def _declare(self, verb: Verb, group: str | None = None) -> None:
@@ -302,8 +317,8 @@ class SqliteEngine(Engine):
         """Tell what was written, then those who wait for it."""
         for each in outcome.operations:
             self._bytes -= each.size
-            if isinstance(each.item, Directed) and not self._is_there(each.item.process):
-                self.on_dropped()
+            if isinstance(each.item, (Directed, Controlled)) and not self._is_there(each.item.process):
+                self._came_to_nobody(each.item)
         self._under_way -= len(outcome.operations)
         if outcome.items:
             self._tell(Told(outcome.seq, outcome.items))
@@ -312,14 +327,16 @@ class SqliteEngine(Engine):
         self._notice(outcome)
         for each in outcome.operations:
             if each.future is not None and not each.future.done():
-                error = each.error if outcome.fault is None else _error_of(outcome.fault)
+                error = each.error if outcome.fault is None else outcome.fault.told
                 if error is not None:
                     each.future.set_exception(error)
                 else:
                     each.future.set_result(each.result)
 
     def _is_there(self, process: str) -> bool:
-        return process == self._here or (self._peers is not None and self._peers.find(process) is not None)
+        return process in ("", self._here, self._name) or (
+            self._peers is not None and self._peers.find(process) is not None
+        )
 
     def _failed(self, outcome: Outcome, fault: Fault) -> None:
         for each in outcome.operations:
@@ -379,28 +396,35 @@ class SqliteEngine(Engine):
     def _now(self) -> int:
         return milliseconds(self._clock())
 
-    async def _see(self) -> _Sight:
+    async def _see(self) -> registry.Sight:
         process, address = self._process, self._address
-
-        def verb(connection: sqlite3.Connection) -> _Sight:
-            peers = registry.read_peers(connection, self._now())
-            is_known = any(each.id == process and each.address == address for each in peers)
-            return _Sight(store.read_commits(connection), is_known, store.read_next_end(connection), peers)
-
-        return await self._read(verb)
+        return await self._read(lambda connection: registry.read_sight(connection, process, address, self._now()))
 
     # Looking
 
     async def _look_again_and_again(self) -> None:
         interval = min(LOOK, self._options.lease / 3)
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                await self.look()
-            except EngineError:
-                pass  # it has been told, and it is tried again
-            except Exception:
-                logger.exception("the SQLite engine's look at %s failed", self._options.path)
+        try:
+            while True:
+                await asyncio.sleep(interval)
+                try:
+                    await self.look()
+                except EngineError:
+                    pass  # it has been told, and it is tried again
+                except Exception:
+                    logger.exception("the SQLite engine's look at %s failed", self._options.path)
+        finally:
+            if self._looking is not None:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """End what outlives the event loop, where that ends without ``stop``, as those of ``asyncio.run`` do."""
+        self._looking = None
+        if self._writer is not None and self._reader is not None and self._peers is not None:
+            self._peers.abort()
+            self._declare(lambda store, registry, now: registry.leave_all(now))
+            self._writer.abandon()
+            self._reader.abandon()
 
     async def look(self) -> None:
         """Renew the lease, remove what has ended, and see whether there is something that was not told."""
@@ -410,16 +434,17 @@ class SqliteEngine(Engine):
         with contextlib.suppress(EngineUnavailable):  # the thread that writes makes a removed file anew
             sight = await self._see()
         if is_due or sight is None or not sight.is_known:
-            await self._write(_renew)
+            await self._write(lambda store, registry, now: registry.keep_alive(now))
             self._renewed_at = now
         if self._is_behind:
             await self._catch_up()
         if sight is not None:
             await self._see_to(sight)
+        await self._queues.look(self._now())
 
-    async def _see_to(self, sight: _Sight) -> None:
+    async def _see_to(self, sight: registry.Sight) -> None:
         while sight.next_end is not None and sight.next_end <= self._now():
-            if not await self._write(_sweep):
+            if not await self._write(lambda store, registry, now: registry.sweep(now) or store.sweep(now)):
                 break
         if self._peers is not None:
             await self._peers.meet(sight.peers)
@@ -461,21 +486,3 @@ class SqliteEngine(Engine):
 
     def _stopped(self) -> EngineUnavailable:
         return EngineUnavailable(f"the engine of {self._options.path} is stopped")
-
-
-def _nothing(store: Store, registry: Registry, now: int) -> None:
-    """Write nothing: what was declared before is written when this is."""
-
-
-def _renew(store: Store, registry: Registry, now: int) -> None:
-    if not registry.renew(now):
-        registry.register(now)
-
-
-def _sweep(store: Store, registry: Registry, now: int) -> bool:
-    """Remove some of what has ended; tell whether there may be more."""
-    return registry.sweep(now) or store.sweep(now)
-
-
-def _error_of(fault: Fault) -> EngineUnavailable | OutcomeUnknown:
-    return OutcomeUnknown(str(fault)) if fault.outcome_unknown else EngineUnavailable(str(fault))

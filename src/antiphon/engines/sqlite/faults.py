@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from antiphon.exceptions import EngineUnavailable, OutcomeUnknown
+
 __all__ = ["CLOSE_AFTER", "Fault", "fault_of"]
 
 _BUSY, _LOCKED = sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED
@@ -52,6 +54,11 @@ class Fault(Exception):
     def is_busy(self) -> bool:
         """Whether only the lock was missing."""
         return self.code in (_BUSY, _LOCKED)
+
+    @property
+    def told(self) -> EngineUnavailable | OutcomeUnknown:
+        """What those are told who wait for what was to be written."""
+        return OutcomeUnknown(str(self)) if self.outcome_unknown else EngineUnavailable(str(self))
 
 
 def fault_of(error: sqlite3.Error, path: str, *, committing: bool = False) -> Fault:

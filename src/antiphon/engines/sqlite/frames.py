@@ -18,6 +18,7 @@ __all__ = [
     "Left",
     "Lost",
     "Published",
+    "Queued",
     "Sent",
     "Told",
     "decode",
@@ -62,12 +63,19 @@ class Directed(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
 
 
 class Controlled(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
-    """An order to all processes."""
+    """An order to all processes; where ``process`` is not empty, to that one."""
 
     control: bytes
+    process: str = ""
 
 
-Item: TypeAlias = Published | Joined | Left | Sent | Directed | Controlled
+class Queued(msgspec.Struct, frozen=True, array_like=True, tag=7, gc=False):
+    """Word that something waits in a general channel."""
+
+    channel: str
+
+
+Item: TypeAlias = Published | Joined | Left | Sent | Directed | Controlled | Queued
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True, tag="t"):

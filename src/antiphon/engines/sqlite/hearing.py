@@ -10,13 +10,13 @@ Laws:
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Mapping, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 
 import msgspec
 
 from antiphon.counters import Counters
 from antiphon.engines.base import EngineEvents
-from antiphon.engines.sqlite.frames import Controlled, Directed, Item, Joined, Published, Sent, Told
+from antiphon.engines.sqlite.frames import Controlled, Directed, Item, Joined, Published, Queued, Sent, Told
 from antiphon.engines.sqlite.order import Order
 from antiphon.events import carry_event
 from antiphon.types import Event, Page, Position, Publication, Retention
@@ -40,10 +40,16 @@ class Interest:
 
 
 class Hearing:
-    """The interests of this process, which has these ``names``, and the order of what arrives."""
+    """The interests of this process, which has these ``names``, and the order of what arrives.
 
-    def __init__(self, events: EngineEvents, names: Set[str], counters: Counters) -> None:
+    ``ring`` takes the word that something waits in a general channel.
+    """
+
+    def __init__(
+        self, events: EngineEvents, names: Set[str], counters: Counters, ring: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._events: EngineEvents | None = events
+        self._ring = ring
         self._names = names
         self._counters = counters
         self._interests: dict[str, Interest] = {}
@@ -123,7 +129,10 @@ class Hearing:
             if item.process in self._names:
                 events.on_direct_event(item.channel, event_of(item.event))
         elif isinstance(item, Controlled):
-            events.on_control(item.control)
+            if not item.process or item.process in self._names:
+                events.on_control(item.control)
+        elif isinstance(item, Queued):
+            self._ring(item.channel)
         elif item.group in self._interests:
             tell = events.on_join if isinstance(item, Joined) else events.on_leave
             tell(item.group, item.info)

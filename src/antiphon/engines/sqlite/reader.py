@@ -46,6 +46,10 @@ class Reader:
         """Answer what was asked, and close the database."""
         await self._worker.stop()
 
+    def abandon(self) -> None:
+        """Do the same where there is no loop any more that could wait."""
+        self._worker.abandon()
+
     # In the thread
 
     def _answer_all(self, questions: Sequence[_Question]) -> None:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import msgspec
 
 from antiphon.engines.sqlite.frames import Joined, Left
-from antiphon.engines.sqlite.store import CHUNK, IDLE, Store, milliseconds
+from antiphon.engines.sqlite.store import CHUNK, IDLE, Store, milliseconds, read_commits, read_next_end
 from antiphon.roster import Entry
 from antiphon.types import ClientInfo, Retention
 
-__all__ = ["Peer", "Registry", "read_peers", "read_presence"]
+__all__ = ["Peer", "Registry", "Sight", "read_peers", "read_presence", "read_sight"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ClientInfo).decode
@@ -31,6 +31,16 @@ class Peer(NamedTuple):
     id: int
     name: str
     address: str
+
+
+class Sight(NamedTuple):
+    """What a look at the database has seen."""
+
+    commits: int
+    is_known: bool
+    """Whether this process is among those that live."""
+    next_end: int | None
+    peers: list[Peer]
 
 
 class Registry:
@@ -55,6 +65,11 @@ class Registry:
         """Renew the lease; tell whether it was there. If it was not, others took this process for dead."""
         row = (now + self._lease, self._store.process)
         return self._execute("UPDATE processes SET until = ? WHERE id = ? AND until > 0", row).rowcount == 1
+
+    def keep_alive(self, now: int) -> None:
+        """Renew the lease, or take a new one."""
+        if not self.renew(now):
+            self.register(now)
 
     def leave_all(self, now: int) -> None:
         """End: take away everything that this process declared."""
@@ -175,3 +190,10 @@ def read_peers(connection: sqlite3.Connection, now: int) -> list[Peer]:
     """Return the processes that live."""
     rows = connection.execute("SELECT id, name, address FROM processes WHERE until > ?", (now,))
     return [Peer(*row) for row in rows]
+
+
+def read_sight(connection: sqlite3.Connection, process: int, address: str, now: int) -> Sight:
+    """Return what the process with this row and address has to see to."""
+    peers = read_peers(connection, now)
+    is_known = any(each.id == process and each.address == address for each in peers)
+    return Sight(read_commits(connection), is_known, read_next_end(connection), peers)

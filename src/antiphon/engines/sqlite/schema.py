@@ -17,7 +17,18 @@ from urllib.parse import quote
 from antiphon.engines.sqlite.faults import Fault, fault_of
 from antiphon.engines.sqlite.options import Options
 
-__all__ = ["STEPS", "connect", "current_boot", "identity", "make_ready", "note_end", "open_for_reading", "read_token"]
+__all__ = [
+    "STEPS",
+    "connect",
+    "current_boot",
+    "filesystem",
+    "identity",
+    "make_ready",
+    "note_end",
+    "open_for_reading",
+    "read_token",
+    "refuse_remote",
+]
 
 Result = TypeVar("Result")
 
@@ -103,8 +114,25 @@ CREATE TABLE entries (
 CREATE INDEX entries_process ON entries (process_id);
 """
 
+_CHANNELS = """
+CREATE TABLE channels (         -- general channels in which something waits
+    name TEXT PRIMARY KEY,
+    messages INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE jobs (
+    channel TEXT NOT NULL,
+    place INTEGER NOT NULL,     -- the lowest is taken first
+    until INTEGER NOT NULL,
+    event BLOB NOT NULL,
+    PRIMARY KEY (channel, place)
+) WITHOUT ROWID;
+CREATE INDEX jobs_until ON jobs (channel, until);
+"""
+
 #: What makes a file of version n one of version n + 1.
-STEPS: Sequence[str] = (_FIRST,)
+STEPS: Sequence[str] = (_FIRST, _CHANNELS)
 
 
 def identity(path: str) -> tuple[int, int] | None:
@@ -128,7 +156,7 @@ def connect(options: Options, steps: Sequence[str] = STEPS) -> sqlite3.Connectio
         raise Fault(options.path, f"SQLite {sqlite3.sqlite_version} is too old; it takes 3.35 or newer")
     if not os.path.isdir(folder):
         raise Fault(options.path, f"there is no folder {folder}; make it, and let the process write there")
-    _refuse_remote(options.path)
+    refuse_remote(options.path)
     connection = None
     try:
         connection = sqlite3.connect(options.path, isolation_level=None, timeout=0, cached_statements=256)
@@ -289,13 +317,14 @@ def current_boot(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
         return "unknown"
 
 
-def _refuse_remote(path: str) -> None:
-    kind = _filesystem(path)
+def refuse_remote(path: str) -> None:
+    """Raise ``Fault`` for a file on a filesystem of other hosts."""
+    kind = filesystem(path)
     if kind.startswith(_REMOTE):
         raise Fault(path, f"it is on a filesystem of other hosts ({kind}), where SQLite's locks and shared memory fail")
 
 
-def _filesystem(path: str, mounts: Path = Path("/proc/self/mounts")) -> str:
+def filesystem(path: str, mounts: Path = Path("/proc/self/mounts")) -> str:
     """Return the kind of filesystem that ``path`` is on; empty: it can't be known."""
     try:
         lines = mounts.read_text(errors="replace").splitlines()

@@ -47,6 +47,10 @@ class Worker(Generic[Task]):
         await asyncio.shield(self._ended)
         self._thread.join()  # it has nothing left to do
 
+    def abandon(self) -> None:
+        """Let it do what it was given, and end by itself: there is no loop any more that could wait."""
+        self.put(None)
+
     def tell(self, call: Callable[..., object], *arguments: object) -> None:
         """Call something on the loop, from the thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits

@@ -118,6 +118,10 @@ class Writer:
         """Carry out what waits, and close the database."""
         await self._worker.stop()
 
+    def abandon(self) -> None:
+        """Do the same where there is no loop any more that could wait."""
+        self._worker.abandon()
+
     # In the thread
 
     def _carry_out(self, operations: Sequence[Operation]) -> None:

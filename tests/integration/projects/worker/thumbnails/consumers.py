@@ -21,6 +21,8 @@ class Uploads:
         if content["do"] == "watch":
             await self.channel_layer.group_add("gallery", self.channel_name)
             await self.send_json({"watching": True})
+        if content["do"] == "name":
+            await self.send_json({"name": self.channel_name})
         for image in content.get("images", ()):
             job = {"type": "generate", "image": image, "reply_channel": self.channel_name}
             try:
