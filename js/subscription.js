@@ -125,7 +125,10 @@ export class Subscription extends Stateful {
 
   /** Takes the server's word for the end, which may be none. */
   _end({ code, reason }) {
-    if (code < SUBSCRIBE_ANEW || this._isServers) return this._finish(code, reason);
+    if (this._isServers) return this._finish(code, reason);
+    // Where it is being subscribed to, it was said before the server has heard of that: what is asked for comes.
+    if (code < SUBSCRIBE_ANEW) return this.state === "subscribed" ? this._finish(code, reason) : this.#leave(code, reason);
+    if (this.state !== "subscribed") return;
     this._doubtToken(code);
     this._pause(code, reason);
     this._start();

@@ -59,6 +59,41 @@ async def test_an_unsubscribe_that_asks_for_it_is_followed_by_a_subscribe(
     assert a["publications"] == []
 
 
+async def test_an_unsubscribe_that_crosses_a_subscribe_is_not_followed_by_a_second_one(node: NodeScript) -> None:
+    script = """
+        const room = client.subscribe("a", handlers("a"));
+        await server.answer("subscribe", { subscribe: { recoverable: true, epoch: "e", offset: 5 } });
+        room.unsubscribe();
+        room.subscribe();
+        server.say({ push: { channel: "a", unsubscribe: { code: 2500, reason: "so" } } });
+        await server.answer("unsubscribe", { unsubscribe: {} });
+        await server.answer("subscribe", { subscribe: { recoverable: true, epoch: "e", offset: 6 } });
+        client.rpc("x");
+        await server.answer("rpc", { rpc: {} });
+        const { state } = room;
+        client.disconnect();
+        return [server.sent.map((command) => Object.keys(command)[1]), state];
+    """
+    assert await line(node, script) == [["connect", "subscribe", "unsubscribe", "subscribe", "rpc"], "subscribed"]
+
+
+async def test_an_end_that_crosses_a_subscribe_is_one(node: NodeScript) -> None:
+    script = """
+        const room = client.subscribe("a", handlers("a"));
+        await server.answer("subscribe", { subscribe: { recoverable: true, epoch: "e", offset: 5 } });
+        room.unsubscribe();
+        room.subscribe();
+        server.say({ push: { channel: "a", unsubscribe: { code: 2000, reason: "out" } } });
+        await server.answer("unsubscribe", { unsubscribe: {} });
+        await server.answer("subscribe", { subscribe: { recoverable: true, epoch: "e", offset: 6 } });
+        await server.answer("unsubscribe", { unsubscribe: {} });
+        const { state, code } = room;
+        client.disconnect();
+        return [state, code];
+    """
+    assert await line(node, script) == ["unsubscribed", 2000]
+
+
 async def test_what_comes_twice_is_left_out_and_a_hole_is_recovered(node: NodeScript) -> None:
     code = """
         client.subscribe("a", handlers("a"));
