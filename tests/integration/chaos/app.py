@@ -9,6 +9,7 @@ that a client that does not read is noticed soon.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -24,6 +25,7 @@ from antiphon.types import Position
 from tests.integration.apps.record import http, lifespan
 
 from . import faults
+from .outcome import outcome
 from .plan import RULES, content, is_content, key_of
 
 __all__ = ["app"]
@@ -31,15 +33,15 @@ __all__ = ["app"]
 antiphon.configure(rules=RULES)
 faults.install()
 
-#: Come back: the close code where the engine is away for a moment.
-TRY_AGAIN_LATER = 1013
+#: Come back: the close code where the engine is away for a moment, of those that are the application's on both wires.
+TRY_AGAIN_LATER = 4013
 
 
-async def top(group: str) -> int:
-    """Return the offset of the newest; the layer tells only that of groups that keep their history."""
+async def top(group: str) -> Position:
+    """Return where the newest is; the layer tells only that of groups that keep their history."""
     hub = current_app().hub
     assert hub is not None
-    return (await hub.engine.history(group, hub.rule(group).retention, limit=0)).top.offset
+    return (await hub.engine.history(group, hub.rule(group).retention, limit=0)).top
 
 
 class Member(AsyncJsonWebsocketConsumer):
@@ -59,8 +61,8 @@ class Member(AsyncJsonWebsocketConsumer):
             await self.close(TRY_AGAIN_LATER)
             return
         await self.accept()
-        for group, offset in floors.items():
-            await self.send_json({"joined": group, "offset": offset})
+        for group, position in floors.items():
+            await self.send_json({"joined": group, "position": position})
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Leave a group and join it again."""
@@ -70,15 +72,15 @@ class Member(AsyncJsonWebsocketConsumer):
         if "join" in content:
             try:
                 await self.channel_layer.group_add(content["join"], self.channel_name)
-                offset = await top(content["join"])
+                position = await top(content["join"])
             except EngineError:
                 await self.close(TRY_AGAIN_LATER)
                 return
-            await self.send_json({"joined": content["join"], "offset": offset})
+            await self.send_json({"joined": content["join"], "position": position})
 
     @rpc
-    async def floor(self, content: Any) -> int:
-        """Say from which offset on everything will come to who has just subscribed."""
+    async def floor(self, content: Any) -> Position:
+        """Say from which position on everything will come to who has just subscribed."""
         return await top(content)
 
     async def chaos_event(self, event: dict[str, Any]) -> None:
@@ -121,21 +123,25 @@ class Publisher(AsyncJsonWebsocketConsumer):
 
     async def _publish(self, group: str, first: int, count: int, turn: int, event: str, keyed: bool) -> Any:
         """Publish so many, so many per turn of the loop; or one after the other, an event ahead of every third."""
-        numbers, positions = range(first, first + count), []
-        if event:
-            turn = 1
+        numbers = range(first, first + count)
+        answer: dict[str, Any] = {"outcomes": []}
+        turn = 1 if event else turn
         for start in range(0, count, turn):
             if event and start % 3 == 0:
-                message = {"type": event, "group": group, "after": self._last[group]}
-                await self.channel_layer.group_send(group, message)
+                await self._tell(event, group)
             chunk = numbers[start : start + turn]
             found = await asyncio.gather(*(self._one(group, number, keyed) for number in chunk), return_exceptions=True)
-            for each in found:
-                if isinstance(each, BaseException):
-                    raise each
-                positions.append(each)
+            answer["outcomes"] += map(outcome, found)
+            errors = [each for each in found if isinstance(each, BaseException)]
+            if errors:
+                return {**answer, "error": f"{type(errors[0]).__name__}: {errors[0]}"}
             self._last[group] = chunk[-1]
-        return {"positions": positions}
+        return answer
+
+    async def _tell(self, event: str, group: str) -> None:
+        """Send an event, which is stored nowhere: it comes or it does not."""
+        with contextlib.suppress(EngineError):
+            await self.channel_layer.group_send(group, {"type": event, "group": group, "after": self._last[group]})
 
     async def _one(self, group: str, number: int, keyed: bool) -> Position:
         key = key_of(number) if keyed else None
@@ -143,14 +149,14 @@ class Publisher(AsyncJsonWebsocketConsumer):
 
     async def _remove(self, group: str) -> Any:
         await self.channel_layer.remove_history(group)
-        return {"offset": await top(group)}
+        return {"position": await top(group)}
 
     async def _history(self, group: str) -> Any:
         """Return of each that is kept its position and number; None: it has another content."""
         page = await self.channel_layer.history(group)
         found = [(each.epoch, each.offset, json.loads(each.data)) for each in page.publications]
         kept = [(epoch, offset, each["n"] if is_content(group, each) else None) for epoch, offset, each in found]
-        return {"top": page.top.offset, "kept": kept}
+        return {"top": page.top, "kept": kept}
 
     async def _presence(self, group: str) -> Any:
         infos = (await self.channel_layer.presence(group)).values()

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from antiphon.engines.memory import MemoryEngine
+from antiphon.engines.redis.engine import RedisEngine
 from antiphon.engines.sqlite.engine import SqliteEngine
 from antiphon.exceptions import EngineUnavailable, OutcomeUnknown
 from antiphon.following import Following
@@ -32,6 +33,7 @@ __all__ = ["FAULTS", "install"]
 
 _deliver = Hub.deliver_publication
 _take = Hub.on_publication
+_lose = Hub.on_continuity_lost
 _catch_up = Following.catch_up
 
 
@@ -119,12 +121,23 @@ def _deny(every: int) -> None:
     _recovering(every, lambda since, found: Recovery(False, (), found.position) if since and found.recovered else None)
 
 
+def _deaf(every: int) -> None:
+    """Do not hear of it that the engine may have missed something."""
+    count = itertools.count(1)
+
+    def on_continuity_lost(hub: Hub) -> None:
+        if next(count) % every:
+            _lose(hub)
+
+    Hub.on_continuity_lost = on_continuity_lost  # type: ignore[method-assign, assignment]
+
+
 # Faults of the engine, whichever it is
 
 
 def _wrap(verb: str, wrapper: Any) -> None:
     """Let ``wrapper`` take each call of an engine's verb: it is given the verb itself ahead of the arguments."""
-    for engine in (MemoryEngine, SqliteEngine):
+    for engine in (MemoryEngine, SqliteEngine, RedisEngine):
         setattr(engine, verb, functools.partialmethod(wrapper, getattr(engine, verb)))
 
 
@@ -181,6 +194,7 @@ FAULTS = {
     "thin": _thin,
     "claim": _claim,
     "deny": _deny,
+    "deaf": _deaf,
     "double": _double,
     "unkeyed": _unkeyed,
     "hollow": _hollow,

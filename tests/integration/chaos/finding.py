@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["LOSSES", "Finding"]
+__all__ = ["DISORDERS", "DOUBLES", "LOSSES", "Finding"]
 
 HOLE = "hole"
 MISCOUNTED = "miscounted"
@@ -30,6 +30,10 @@ GHOST = "ghost"
 ABSENT = "absent"
 #: Findings that say: something was lost, and nobody was told.
 LOSSES = frozenset({HOLE, MISCOUNTED, STRANDED, UNRECOVERED, NOT_KEPT})
+#: Findings that say: something came twice, or was made twice.
+DOUBLES = frozenset({REPEATED, REPEATED_AT_FIRST, PUBLISHED_TWICE})
+#: Findings that say: something is not in the place where it should be.
+DISORDERS = frozenset({MISPLACED, OVERTAKEN, GIVEN_TWICE})
 
 
 class Finding(NamedTuple):
@@ -38,3 +42,5 @@ class Finding(NamedTuple):
     kind: str
     group: str
     words: str
+    place: int = -1
+    """Which entry of a trail it is about; -1: none, or its end."""

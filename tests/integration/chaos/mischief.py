@@ -59,6 +59,10 @@ class Mischief:
             member.line.delay = 0.0
             member.line.stall(False)
 
+    def figures(self) -> list[str]:
+        """Say nothing: how long a client is away is up to itself."""
+        return []
+
     async def _vanish(self, member: Member) -> None:
         """The client's program ends."""
         self.done["cuts"] += 1

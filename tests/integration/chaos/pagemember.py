@@ -164,13 +164,13 @@ class PageMember(Member):
         else:
             self.trails[group].subscribed(Position(**to), recovered=False, was_recovering=True)
 
-    def _floor(self, group: str, offset: int) -> None:
+    def _floor(self, group: str, position: list[Any]) -> None:
         if not BY_NAME[group].history:
-            self.trails[group].told(Floor(offset))
+            self.trails[group].told(Floor(Position(*position)))
 
     def _heard(self, found: dict[str, Any]) -> None:
         if "joined" in found:
-            self._floor(found["joined"], found["offset"])
+            self._floor(found["joined"], found["position"])
 
     def _got(self, group: str, data: Any, offset: int) -> None:
         self.trails[group].got(data, offset)

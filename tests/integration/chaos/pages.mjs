@@ -48,13 +48,16 @@ class Page {
     };
   }
 
-  /** Where it is the page that subscribes, it asks from where on everything will come. */
+  /** Where it is the page that subscribes, it asks from where on everything will come, as long as it is subscribed. */
   #begins({ onState }) {
+    let latest;
     return (change, subscription) => {
       onState(change, subscription);
+      latest = change;
       if (change.state !== "subscribed") return;
       const { group } = subscription;
-      this.client.rpc("floor", group).then((offset) => tell(this.name, "floor", group, offset), () => {});
+      const told = (position) => latest === change && tell(this.name, "floor", group, position);
+      this.client.rpc("floor", group).then(told, () => {});
     };
   }
 

@@ -60,7 +60,7 @@ class PlainMember(SocketMember):
             self.trails[found["event"]].overheard(found["after"])
         elif "joined" in found:
             self._joined.add(found["joined"])
-            self.trails[found["joined"]].told(Floor(found["offset"]))
+            self.trails[found["joined"]].told(Floor(Position(*found["position"])))
         elif "left" in found:
             self.trails[found["left"]].ended()
             self.trails[found["left"]].began()

@@ -68,7 +68,11 @@ class Plan:
     workers: int = 1
     """Processes of the server: with more than one they are killed and frozen, too, and several publish."""
     calm: float = 8.0
-    """Seconds between two things that go wrong with a worker, about."""
+    """Seconds between two things that go wrong with a worker, about; 0: nothing does."""
+    redis_calm: float = 5.0
+    """Seconds between two things that go wrong with Redis, about, beyond what it takes to recover."""
+    harm: tuple[str, ...] = ()
+    """What is done to Redis, by the names of ``Saboteur``; empty: everything."""
     mischief: float = 6.0
     """Things that go wrong per second."""
     patience: float = 30.0
@@ -80,6 +84,16 @@ class Plan:
     def is_shared(self) -> bool:
         """Tell whether several processes publish, so that what one of them is asked may have to be asked again."""
         return self.workers > 1
+
+    @property
+    def reaps(self) -> bool:
+        """Tell whether workers are killed and frozen."""
+        return self.is_shared and self.calm > 0
+
+    @property
+    def forgets(self) -> bool:
+        """Tell whether the engine may lose what it has, so that groups begin other epochs."""
+        return self.engine.startswith("redis")
 
     @property
     def heals(self) -> bool:

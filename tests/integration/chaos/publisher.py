@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from antiphon.types import Position
 
 from .ledger import Ledger
+from .outcome import DOUBTED, REFUSED, Outcome
 from .outlet import Outlet
 from .plan import BY_NAME, GROUPS
 
@@ -24,13 +26,20 @@ _PAUSE = 0.05
 
 
 class Publisher:
-    """One of those who publish, by its own way. ``keyed``: what is not answered, or refused, is asked again."""
+    """One of those who publish, by its own way.
 
-    def __init__(self, outlet: Outlet, ledger: Ledger, chance: random.Random, *, keyed: bool = False) -> None:
+    ``keyed``: what is not answered, or refused, is asked again. ``bare`` is the share of batches that have no keys all
+    the same: of those it is asked again what was refused.
+    """
+
+    def __init__(
+        self, outlet: Outlet, ledger: Ledger, chance: random.Random, *, keyed: bool = False, bare: float = 0.0
+    ) -> None:
         self._outlet = outlet
         self._ledger = ledger
         self._chance = chance
         self._keyed = keyed
+        self._bare = bare
         self._lock = asyncio.Lock()
         self.done: Counter[str] = Counter()
         """How often what happened."""
@@ -52,7 +61,14 @@ class Publisher:
             group = self._chance.choice(GROUPS).name
             count = min(count, publications - done)
             own += count
-            await self.publish(group, count)
+            if self._bare and self._chance.random() < self._bare:
+                await self._publish_bare(group, count)
+            else:
+                await self.publish(group, count)
+
+    def next_number(self, group: str) -> int:
+        """Return the number that what is asked for next in a group will have, by whomever."""
+        return self._ledger.ask(group, 0)
 
     async def publish(self, group: str, count: int) -> None:
         """Publish a batch, with or without events ahead, in one turn of the server's loop or in several."""
@@ -68,18 +84,38 @@ class Publisher:
             await self._publish(order)
 
     async def _publish(self, order: dict[str, Any]) -> None:
-        answer = await self._ask("publish", **order)
+        await self._ask("publish", self._note, **order)
         self.done[f"publications asked for through {self._outlet.name}"] += order["count"]
-        positions = [Position(*position) for position in answer["positions"]]
-        self._ledger.published(order["group"], order["first"], positions)
+
+    def _note(self, answer: Any, *, group: str, first: int, count: int, **how: Any) -> list[Outcome]:
+        """Note in the ledger what became of an order, and return it: where it was not answered, that nobody knows."""
+        outcomes: list[Outcome] = [DOUBTED] * count if answer is None else answer["outcomes"]
+        self._ledger.answered(group, first, outcomes)
+        return outcomes
+
+    async def _publish_bare(self, group: str, count: int) -> None:
+        """Publish one after the other without keys: what was refused is asked again, what nobody knows is left."""
+        first = self._ledger.ask(group, count, bare=True)
+        end = first + count
+        async with self._lock, asyncio.timeout(_PATIENCE):
+            while first < end:
+                order = {"group": group, "first": first, "count": end - first, "turn": 1, "event": "", "keyed": False}
+                answer = await self._outlet.ask({"do": "publish", "with": order})
+                outcomes = self._note(answer, group=group, first=first, count=end - first)
+                first += len(outcomes)
+                if REFUSED in outcomes:
+                    self.done["publications without a key repeated: refused"] += 1
+                    first -= 1
+                    await asyncio.sleep(_PAUSE)
+        self.done["publications asked for without a key"] += count
 
     async def remove_history(self, group: str) -> None:
         """Let the application remove what is kept of a group."""
         removal = self._ledger.removing(group)
-        removal.until = (await self._ask("remove", group=group))["offset"]
+        removal.until = Position(*(await self._ask("remove", group=group))["position"])
 
     async def history(self, group: str) -> Any:
-        """Return what is kept: the offset ``top``, and epoch, offset and number of each."""
+        """Return what is kept: the position ``top``, and epoch, offset and number of each."""
         return await self._ask("history", group=group)
 
     async def presence(self, group: str) -> list[int]:
@@ -87,10 +123,13 @@ class Publisher:
         found: list[int] = (await self._ask("presence", group=group))["workers"]
         return found
 
-    async def _ask(self, verb: str, **arguments: Any) -> Any:
+    async def _ask(self, verb: str, note: Callable[..., object] | None = None, **arguments: Any) -> Any:
+        """Return the answer, when there is one that is no error; ``note`` is told of every one."""
         async with self._lock, asyncio.timeout(_PATIENCE):
             while True:
                 answer = await self._outlet.ask({"do": verb, "with": arguments})
+                if note is not None:
+                    note(answer, **arguments)
                 if answer is not None and "error" not in answer:
                     return answer
                 assert self._keyed, f"{verb} was not answered as it should: {answer}"

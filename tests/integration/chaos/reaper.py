@@ -36,7 +36,9 @@ class Reaper:
         survey: Survey,
         chance: random.Random,
         calm: float,
+        peace: asyncio.Lock,
     ) -> None:
+        self._peace = peace
         self._workers = workers
         self._members = members
         self._askers = askers
@@ -45,6 +47,9 @@ class Reaper:
         self._calm = calm
         self._over = asyncio.Event()
         self.done: Counter[str] = Counter()
+        self.acts = 0
+        """How much has been begun."""
+        self.is_acting = False
         self.absences: list[float] = []
         """Seconds from a worker's death until one of its clients was back in all its groups."""
 
@@ -54,7 +59,9 @@ class Reaper:
         act = self._kill
         while not await self._is_over(self._chance.uniform(0.5, 1.5) * self._calm) or not self.done["workers killed"]:
             await self._survey.presences(self._askers)  # what a worker remembers of one that dies, is to come to light
+            self.acts, self.is_acting = self.acts + 1, True
             await act(self._chance.choice(sorted(self._workers.alive)))
+            self.is_acting = False
             act = self._chance.choices(list(acts), list(acts.values()))[0]
 
     async def _is_over(self, seconds: float) -> bool:
@@ -70,10 +77,11 @@ class Reaper:
     async def _kill(self, worker: int) -> None:
         """The kernel ends it: out of memory, say."""
         self.done["workers killed"] += 1
-        died_at = asyncio.get_running_loop().time()
-        self._workers.signal(worker, signal.SIGKILL)
-        await self._come_back(died_at)
-        await self._workers.complete()
+        async with self._peace:  # one that starts while the engine is away ends the others
+            died_at = asyncio.get_running_loop().time()
+            self._workers.signal(worker, signal.SIGKILL)
+            await self._come_back(died_at)
+            await self._workers.complete()
         await self._survey.histories(self._chance.choice(self._askers))
 
     async def _freeze(self, worker: int) -> None:
@@ -106,9 +114,9 @@ class Reaper:
         self.done["clients of workers that were killed"] += len(back) + len(away)
         self.done[f"of these, not back within {_PATIENCE:g} s"] += len(away)
 
-    def figures(self) -> str:
+    def figures(self) -> list[str]:
         """Say how long the clients of dead workers were away."""
         if not self.absences:
-            return "no client has come back from a worker that died"
+            return ["no client has come back from a worker that died"]
         middle, most = statistics.median(self.absences), max(self.absences)
-        return f"from a worker's death until its clients had recovered: median {middle:.2f} s, longest {most:.2f} s"
+        return [f"from a worker's death until its clients had recovered: median {middle:.2f} s, longest {most:.2f} s"]

@@ -8,6 +8,7 @@ import functools
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 from tests.integration.servers import DIRECT, Server, Servers
 
@@ -22,6 +23,8 @@ from .plainmember import PlainMember
 from .plan import GROUPS, Plan
 from .publisher import Publisher
 from .reaper import Reaper
+from .redisset import RedisSet
+from .saboteur import Saboteur
 from .sdkmember import SdkMember
 from .survey import Survey
 from .trail import Trail
@@ -38,6 +41,10 @@ _CURTAIN = 3
 CURTAIN_TIME = 3.0
 #: How many publish through each worker, where there are several; one more is a script.
 _PER_WORKER = 2
+#: Where Redis suffers, one client in so many is spared everything else.
+_SPARED = 8
+#: Where the engine forgets, so many batches have no idempotency keys.
+_BARE = 0.3
 #: For so many times the seconds of the plan is published, at most.
 _LONGEST = 1.25
 
@@ -47,12 +54,15 @@ def spawn(servers: Servers, plan: Plan) -> Server:
     return servers.spawn(DIRECT[0], APPLICATION, "--workers", str(plan.workers), env=plan.settings)
 
 
-async def run(server: Server, plan: Plan, say: Callable[[str], None]) -> Verdict:
-    """Run the plan on a server that is on its way, telling the progress, and return the verdict; the server stays."""
+async def run(server: Server, plan: Plan, say: Callable[[str], None], redis: RedisSet | None = None) -> Verdict:
+    """Run the plan on a server that is on its way, telling the progress, and return the verdict; the server stays.
+
+    Where the engine is that of Redis, ``redis`` is what suffers.
+    """
     await asyncio.to_thread(server.listening)
-    ledger = Ledger()
+    ledger = Ledger(forgets=plan.forgets)
     async with contextlib.AsyncExitStack() as stack:
-        seen = await Stage(server, plan, ledger, say, stack).play()
+        seen = await Stage(server, plan, ledger, say, stack, redis).play()
     return judge(plan, ledger, seen)
 
 
@@ -66,8 +76,10 @@ class Stage:
         ledger: Ledger,
         say: Callable[[str], None],
         stack: contextlib.AsyncExitStack,
+        redis: RedisSet | None,
     ) -> None:
         self._server = server
+        self._redis = redis
         self._plan = plan
         self._say = say
         self._stack = stack
@@ -83,30 +95,43 @@ class Stage:
         await asyncio.to_thread(self._server.get, "/buffers")
         members = await self._members()
         publishers = await self._publishers()
-        mischief = Mischief(members, publishers[0], self._own_chance(), plan.mischief)
         askers = self._askers()
-        reaper = Reaper(self._workers, members, askers, self._survey, self._own_chance(), plan.calm)
+        troubles = self._troubles(members, publishers, askers)
         await asyncio.gather(*(member.start() for member in members))
         await _settled(members, plan.patience)
         self._say(f"{len(members)} clients have joined")
-        self._stack.push_async_callback(_end, asyncio.create_task(self._progress(members, mischief, reaper)))
+        done = [self._survey.done, *(each.done for each in troubles), *(each.done for each in (*askers, *publishers))]
+        self._stack.push_async_callback(_end, asyncio.create_task(self._progress(members, done)))
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(mischief.run())
-            if plan.is_shared:
-                tasks.create_task(reaper.run())
+            for trouble in troubles:
+                tasks.create_task(trouble.run())
             await self._publish(publishers)
-            reaper.stop()
-            mischief.stop()
+            for trouble in reversed(troubles):
+                trouble.stop()
         self._say("all is published; nothing goes wrong any more")
         await _settled(members, plan.patience)
         await _curtain(self._ledger, members, askers[0], plan.patience)
         await self._survey.histories(askers[0])
         await self._survey.roll_call(askers, members)
         stats = await self._workers.stats()
-        counts = [mischief.done, reaper.done, self._survey.done, *(each.done for each in (*askers, *publishers))]
         findings = [*self._survey.findings, *self._ledger.check()]
-        done = sum(counts, Counter[str]())
-        return Seen(members, stats, done, findings, reaper.figures(), self._server.log())
+        absences = [words for trouble in troubles for words in trouble.figures()]
+        return Seen(members, stats, sum(done, Counter[str]()), findings, absences, self._server.log())
+
+    def _troubles(self, members: list[Member], publishers: list[Publisher], askers: list[Publisher]) -> list[Trouble]:
+        """Return what lets things go wrong: with clients, and where there are any, with workers and with Redis."""
+        plan, redis = self._plan, self._redis
+        spared = members[::_SPARED] if redis is not None else []
+        harassed = [member for member in members if member not in spared]
+        troubles: list[Trouble] = [Mischief(harassed, publishers[0], self._own_chance(), plan.mischief)]
+        peace = asyncio.Lock()
+        reaper = Reaper(self._workers, members, askers, self._survey, self._own_chance(), plan.calm, peace)
+        if plan.reaps:
+            troubles.append(reaper)
+        if redis is not None:
+            prober = self._through_worker(0)
+            troubles.append(Saboteur(redis, spared, prober, reaper, self._own_chance(), plan, peace))
+        return troubles
 
     def _own_chance(self) -> random.Random:
         return random.Random(self._chance.random())
@@ -141,7 +166,8 @@ class Stage:
         return self._publisher(WorkerOutlet(self._server, functools.partial(self._workers.nth, place)))
 
     def _publisher(self, outlet: Outlet) -> Publisher:
-        publisher = Publisher(outlet, self._ledger, self._own_chance(), keyed=self._plan.is_shared)
+        bare = _BARE if self._plan.forgets else 0.0
+        publisher = Publisher(outlet, self._ledger, self._own_chance(), keyed=self._plan.is_shared, bare=bare)
         self._stack.push_async_callback(publisher.close)
         return publisher
 
@@ -153,15 +179,33 @@ class Stage:
             for publisher in publishers:
                 tasks.create_task(publisher.run(plan.publications, plan.seconds, share=share, longest=longest))
 
-    async def _progress(self, members: list[Member], mischief: Mischief, reaper: Reaper) -> None:
+    async def _progress(self, members: list[Member], done: list[Counter[str]]) -> None:
         while True:
             await asyncio.sleep(10)
             received = sum(trail.received for member in members for trail in member.trails.values())
             away = sum(not member.is_settled for member in members)
+            so_far = sum(done, Counter[str]())
+            harm = sum(count for what, count in so_far.items() if what.startswith("Redis "))
             self._say(
-                f"{len(self._ledger):,} published, {received:,} received, {mischief.done['cuts']:,} cuts, "
-                f"{reaper.done['workers killed']} workers killed, {away} clients away"
+                f"{len(self._ledger):,} published, {received:,} received, {so_far['cuts']:,} cuts, "
+                f"{so_far['workers killed']} workers killed, "
+                f"{f'{harm} times harm to Redis, ' if self._redis is not None else ''}{away} clients away"
             )
+
+
+class Trouble(Protocol):
+    """What lets things go wrong."""
+
+    done: Counter[str]
+
+    def figures(self) -> list[str]:
+        """Say how long it took until clients were back."""
+
+    async def run(self) -> None:
+        """Go on until ``stop``."""
+
+    def stop(self) -> None:
+        """Let no more happen."""
 
 
 async def _member(number: int, server: Server, plan: Plan, chance: random.Random, pages: Pages) -> Member:
@@ -216,7 +260,7 @@ async def _all_got_one(ledger: Ledger, trails: list[Trail], publisher: Publisher
         await publisher.publish(group.name, _CURTAIN)
     try:
         async with asyncio.timeout(CURTAIN_TIME):
-            newest = {group.name: ledger.number(group.name, ledger.newest(group.name)) for group in GROUPS}
+            newest = {group.name: ledger.last(group.name) for group in GROUPS}
             while any(trail.number != newest[trail.group] for trail in trails):
                 await asyncio.sleep(0.02)
     except TimeoutError:

@@ -8,9 +8,9 @@ from typing import Any
 
 from antiphon import sync
 from antiphon.exceptions import EngineError
-from antiphon.types import Position
 
 from . import faults
+from .outcome import Outcome, outcome
 from .plan import content, key_of
 
 __all__: list[str] = []
@@ -18,10 +18,17 @@ __all__: list[str] = []
 faults.install()
 
 
-def publish(group: str, first: int, count: int, **how: Any) -> list[Position]:
-    """Publish one after the other, with keys: events and turns are for those who have a loop."""
-    numbers = range(first, first + count)
-    return [sync.publish(group, content(group, number), idempotency_key=key_of(number)) for number in numbers]
+def publish(group: str, first: int, count: int, keyed: bool, **how: Any) -> dict[str, Any]:
+    """Publish one after the other, up to the first that fails: events and turns are for those who have a loop."""
+    outcomes: list[Outcome] = []
+    for number in range(first, first + count):
+        try:
+            key = key_of(number) if keyed else None
+            position = sync.publish(group, content(group, number), idempotency_key=key)
+        except EngineError as error:
+            return {"outcomes": [*outcomes, outcome(error)], "error": f"{type(error).__name__}: {error}"}
+        outcomes.append(outcome(position))
+    return {"outcomes": outcomes}
 
 
 def main() -> None:
@@ -29,11 +36,7 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         assert order["do"] == "publish", f"the script can't do {order}"
-        try:
-            answer: Any = {"positions": publish(**order["with"])}
-        except EngineError as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(publish(**order["with"])), flush=True)
 
 
 if __name__ == "__main__":

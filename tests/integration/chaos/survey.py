@@ -89,7 +89,7 @@ class Survey:
 def compare(ledger: Ledger, plan: GroupPlan, known: Mapping[Position, int], answer: Any) -> Iterator[Finding]:
     """Judge what is kept of a group, of which ``known`` had been published before the question."""
     kept = {offset: (Position(epoch, offset), number) for epoch, offset, number in answer["kept"]}
-    top, removed = answer["top"], ledger.removed_until(plan.name)
+    top = Position(*answer["top"])
     for position, number in kept.values():
         if number is None:
             yield Finding(SPOILED, plan.name, f"history has another content at {position}")
@@ -97,8 +97,8 @@ def compare(ledger: Ledger, plan: GroupPlan, known: Mapping[Position, int], answ
             yield Finding(MISPLACED, plan.name, f"history has number {number} at {position}, and not {known[position]}")
     if kept and len(kept) != max(kept) - min(kept) + 1:
         yield Finding(HOLE, plan.name, f"history has {len(kept)} between offsets {min(kept)} and {max(kept)}")
-    oldest = max(top - plan.history, removed)
+    oldest = max(top.offset - plan.history, ledger.removed_until(plan.name, top.epoch))
     for position, number in known.items():
-        if position.offset > oldest and position.offset not in kept:
-            words = f"number {number} at {position} was published, and history, at offset {top}, does not have it"
+        if position.epoch == top.epoch and position.offset > oldest and position.offset not in kept:
+            words = f"number {number} at {position} was published, and history, at {top}, does not have it"
             yield Finding(NOT_KEPT, plan.name, words)

@@ -45,9 +45,9 @@ class Ended(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """It was told that everything behind ``offset`` will come."""
+    """It was told that everything behind a position will come."""
 
-    offset: int
+    position: Position
 
 
 class Missed(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from .checker import check
-from .finding import LOSSES, OVERTAKEN, REPEATED_AT_FIRST, Finding
+from .finding import DISORDERS, DOUBLES, LOSSES, OVERTAKEN, REPEATED_AT_FIRST, Finding
 from .ledger import Ledger
 from .member import Member
 from .plan import BY_NAME, Plan
@@ -46,8 +46,8 @@ class Seen(NamedTuple):
     """How often what went wrong."""
     findings: Sequence[Finding]
     """Of those who have asked the engine."""
-    absences: str
-    """How long workers' deaths took their clients."""
+    absences: Sequence[str]
+    """How long the deaths of workers, and what happened to Redis, took their clients."""
     log: str
 
 
@@ -57,7 +57,7 @@ class Verdict:
 
     plan: Plan
     figures: dict[str, int] = dataclasses.field(default_factory=dict)
-    absences: str = ""
+    absences: Sequence[str] = ()
     endings: Counter[int] = dataclasses.field(default_factory=Counter)
     """Close codes of the members' connections."""
     findings: list[tuple[str, Finding]] = dataclasses.field(default_factory=list)
@@ -68,7 +68,11 @@ class Verdict:
     @property
     def losses(self) -> int:
         """How much was lost silently."""
-        return sum(finding.kind in LOSSES for _, finding in self.findings)
+        return self.count(LOSSES)
+
+    def count(self, kinds: Set[str]) -> int:
+        """Return how many findings are of these kinds."""
+        return sum(finding.kind in kinds for _, finding in self.findings)
 
     @property
     def kinds(self) -> set[str]:
@@ -87,18 +91,21 @@ class Verdict:
         """Say all of it."""
         lines = [f"Seed {self.plan.seed}."]
         lines += [f"{count:>9,}  {what}" for what, count in self.figures.items()]
-        if self.figures["publications"] < self.plan.publications:
+        if self.figures["publications"] + self.figures["publications of which nobody knows"] < self.plan.publications:
             lines.append(f"The time was over before {self.plan.publications:,} were published.")
-        lines += [f"{self.absences[0].upper()}{self.absences[1:]}."] if self.plan.is_shared else []
+        lines += [f"{words[0].upper()}{words[1:]}." for words in self.absences]
         endings = ", ".join(f"{code or 'none'}: {count:,}" for code, count in sorted(self.endings.items()))
         lines.append(f"Close codes seen by clients: {endings}.")
         kinds = Counter((finding.kind, finding.group) for _, finding in self.findings)
         lines += [f"{count:>9,}  WRONG  {kind} in {group}" for (kind, group), count in kinds.most_common()]
         for who, finding in self._samples():
             lines.append(f"WRONG  {who}, {finding.group}: {finding.kind}: {finding.words}")
-        for (who, group), trail in list(self.trails.items())[:3]:
-            lines.append(f"The last that {who} knows of {group}:")
-            lines += [f"    {entry}" for entry in trail.entries[-12:]]
+        shown = [(who, found) for who, found in self._samples() if (who, found.group) in self.trails]
+        for who, finding in shown[:6]:
+            entries = self.trails[who, finding.group].entries
+            end = finding.place + 3 if finding.place >= 0 else len(entries)
+            lines.append(f"What {who} knows of {finding.group}, until {finding.words}:")
+            lines += [f"    {entry}" for entry in entries[max(end - 14, 0) : end]]
         if not self.findings:
             lines.append("PASSED: whatever a client did not get, it was told that it did not; nothing else was wrong.")
         else:
@@ -106,7 +113,7 @@ class Verdict:
                 f"FAILED: {self.losses:,} silent losses, {len(self.findings) - self.losses:,} other faults; "
                 f"the same again: --seed {self.plan.seed} --clients {self.plan.clients} "
                 f"--publications {self.plan.publications} --seconds {self.plan.seconds:g} "
-                f"--workers {self.plan.workers} --engine {self.plan.engine.partition(':')[0]}"
+                f"--workers {self.plan.workers} --engine {self.plan.engine.partition(':')[0].partition('+')[0]}"
             )
         return "\n".join(lines)
 
@@ -134,6 +141,7 @@ def judge(plan: Plan, ledger: Ledger, seen: Seen) -> Verdict:
     verdict.findings += [("the engine", finding) for finding in seen.findings]
     verdict.figures = {
         "publications": len(ledger),
+        "publications of which nobody knows": ledger.asked - len(ledger),
         "deliveries": sum(trail.received for trail in trails),
         "connections": seen.stats["connections_accepted"],
         **seen.done,
@@ -145,6 +153,8 @@ def judge(plan: Plan, ledger: Ledger, seen: Seen) -> Verdict:
         "repetitions left out": seen.stats["publications_repeated"],
         **excused,
         "silent losses": verdict.losses,
+        "doubles": verdict.count(DOUBLES),
+        "out of order": verdict.count(DISORDERS),
     }
     verdict.findings += [("the server", finding) for finding in _of_server(plan, verdict.figures, seen)]
     return verdict
@@ -154,8 +164,8 @@ def _excuse(plan: Plan, finding: Finding) -> str:
     """Return how that is counted which nobody has promised not to happen; empty: it must not."""
     if plan.heals and finding.kind == OVERTAKEN:
         return "events ahead of what was filled in"
-    if plan.is_shared and finding.kind == REPEATED_AT_FIRST and not BY_NAME[finding.group].history:
-        return "repetitions in groups without history, to who has come from another worker"
+    if plan.is_shared and finding.kind == REPEATED_AT_FIRST and (plan.forgets or not BY_NAME[finding.group].history):
+        return "repetitions to who has no position, and has come from another worker"
     return ""
 
 
@@ -174,7 +184,10 @@ def _told(trails: Iterable[Trail]) -> dict[str, int]:
 def _of_server(plan: Plan, figures: Mapping[str, int], seen: Seen) -> Iterable[Finding]:
     """Judge the counters, of which those of workers that are dead are not known any more, and the log."""
     stats = seen.stats
-    for name in _NEVER if plan.is_shared else (*_NEVER, "handler_errors"):
+    never = {*_NEVER, *(() if plan.is_shared else ("handler_errors",))}
+    if plan.forgets:  # ``connect()`` may wait for an engine that is away, be closed for that, and go on
+        never -= {"slow_consumers", "usage_errors"}
+    for name in sorted(never):
         if stats[name]:
             yield Finding("counter", name, f"is {stats[name]}")
     if not plan.is_shared:

@@ -133,7 +133,7 @@ class WireMember(SocketMember):
             for each, result in reply["connect"].get("subs", {}).items():
                 self._has_subscribed(each, result)
         elif name == "rpc" and group in self._subscribed:
-            self.trails[group].told(Floor(reply["rpc"]["data"]))
+            self.trails[group].told(Floor(Position(*reply["rpc"]["data"])))
 
     def _has_subscribed(self, group: str, result: dict[str, Any]) -> None:
         trail = self.trails[group]
@@ -153,11 +153,11 @@ class WireMember(SocketMember):
             if group in self._subscribed:
                 self._got(self.trails[group], push["pub"])
         elif "unsubscribe" in push:
-            self._unsubscribed(group)
-            if push["unsubscribe"]["code"] >= 2500:
-                self._due += self._subscribing(group)
-            else:
+            if push["unsubscribe"]["code"] < 2500:
                 self.refused(f"unsubscribed: {push['unsubscribe']}")
+            elif group in self._subscribed:  # else it has left by itself, and asked to come back
+                self._unsubscribed(group)
+                self._due += self._subscribing(group)
         elif "message" in push:
             self._heard(push["message"]["data"])
         else:
@@ -171,7 +171,7 @@ class WireMember(SocketMember):
         if "event" in found and found["event"] in self._subscribed:
             self.trails[found["event"]].overheard(found["after"])
         elif "joined" in found and not BY_NAME[found["joined"]].history:
-            self.trails[found["joined"]].told(Floor(found["offset"]))
+            self.trails[found["joined"]].told(Floor(Position(*found["position"])))
         elif found.get("code") == "missed":
             self.trails[found["group"]].told(Missed(found["missed"]))
 
