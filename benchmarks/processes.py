@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from benchmarks.paths import BUILD, LOGS, ROOT
+from benchmarks.paths import LOGS, ROOT
 from benchmarks.servers import Server
 
 STARTUP_S = 30.0
@@ -186,7 +186,7 @@ def redis_of(server: Server, cores: Cores) -> Iterator[Redis]:
     port = free_port()
     log = LOGS / f"{server.name}-redis.log"
     command = [fill(part, {"{redis}": str(port)}) for part in REDIS_COMMAND]
-    process = spawn(pinned(command, cores.server), log, BUILD)
+    process = spawn(pinned(command, cores.server), log, LOGS)
     try:
         wait_until_accepting("redis-server", process, port, log)
         yield Redis(port, process)

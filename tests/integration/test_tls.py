@@ -21,6 +21,8 @@ from .servers import PATIENCE, Kind, Server, Servers
 
 LISTENING = re.compile(r"running on https://([\d.]+):(\d+)")
 ROOMS = "tests.integration.apps.rooms:app"
+#: A ping would wake up what sleeps by mistake.
+WITHOUT_PINGS = ("--ws-ping-interval", "3600")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def secure(
     key, chain = tmp_path / "key.pem", tmp_path / "chain.pem"
     certificate.private_key_pem.write_to_path(key)
     chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-    options = ("--ssl-keyfile", str(key), "--ssl-certfile", str(chain))
+    options = ("--ssl-keyfile", str(key), "--ssl-certfile", str(chain), *WITHOUT_PINGS)
     server = servers.spawn(direct_kind, ROOMS, *options, env={"ANTIPHON_CLOSE_TIMEOUT": "1"}).listening(LISTENING)
     server.trust = trust
     yield server
@@ -57,7 +59,8 @@ def trust(authority: trustme.CA) -> ssl.SSLContext:
 async def connect(server: Server, path: str, trust: ssl.SSLContext, **options: Any) -> AsyncIterator[Client]:
     """Open a WebSocket over TLS."""
     url = server.url(path, "wss")
-    websocket: ClientConnection = await open_websocket(url, ssl=trust, proxy=None, open_timeout=PATIENCE, **options)
+    options = {"proxy": None, "ping_interval": None, "open_timeout": PATIENCE, **options}
+    websocket: ClientConnection = await open_websocket(url, ssl=trust, **options)
     async with Client(websocket) as client:
         yield client
 

@@ -208,6 +208,13 @@ async def test_a_worker_goes_on_when_redis_was_away(servers: Servers, tmp_path_f
         gallery.work()
         page = await gallery.open("channels")
         for round in range(3):
+            # What is sent to a process that does not hear is gone, an answer too.
+            await eventually(
+                lambda: (
+                    len(redis.call("PUBSUB", "CHANNELS", "*:process:*")) == len(gallery.pair) + len(gallery.workers)
+                ),
+                "all to hear again",
+            )
             assert await send(page, "thumbnails", [round]) == []
             assert [answer["done"] for answer in await answers(page, 1)] == [round]
             if round == 0:

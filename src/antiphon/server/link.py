@@ -250,9 +250,11 @@ class Link(asyncio.Protocol):
         self.write = socket.write
         socket.set_protocol(self)
         if self._direct is not None:
-            # Whatever the socket does not take at once makes it pause: the descriptor is then left alone.
-            socket.set_write_buffer_limits(high=0)
-            if socket.get_extra_info("sslcontext") is None:
+            # Whatever the socket does not take at once makes it pause: the descriptor is then left alone. TLS pauses
+            # at the limit, not above it: with 0 it would at every write, and resume when the client says something.
+            is_plain = socket.get_extra_info("sslcontext") is None
+            socket.set_write_buffer_limits(high=0 if is_plain else 1, low=0)
+            if is_plain:
                 self.descriptor = socket.get_extra_info("socket").fileno()
         if early:
             socket.pause_reading()
