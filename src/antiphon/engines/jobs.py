@@ -23,12 +23,14 @@ from antiphon.counters import Counters
 from antiphon.exceptions import ChannelFull, EngineError
 from antiphon.types import Event
 
-__all__ = ["Job", "Room", "Takers", "tell_expired", "tell_lost"]
+__all__ = ["STOP_TIMEOUT", "Job", "Room", "Takers", "tell_expired", "tell_lost"]
 
 logger = logging.getLogger("antiphon.engines")
 
 #: Seconds until a reader asks again where the engine could not be asked.
 RETRY = 1.0
+#: Seconds that the answer to who is taking something may take when the process ends.
+STOP_TIMEOUT = 1.0
 
 
 class Job(NamedTuple):
@@ -160,7 +162,7 @@ class Takers:
         for line in self._lines.values():
             line.rang.set()
 
-    async def stop(self, patience: float) -> None:
+    async def stop(self, patience: float = STOP_TIMEOUT) -> None:
         """Ask no more; what is being taken, and has come within ``patience`` seconds, is given back or read."""
         self._is_over = True
         asking = list(self._asking)

@@ -11,7 +11,7 @@ import itertools
 import secrets
 
 from antiphon.counters import Counters
-from antiphon.engines.jobs import Job, Room, Takers, tell_expired, tell_lost
+from antiphon.engines.jobs import STOP_TIMEOUT, Job, Room, Takers, tell_expired, tell_lost
 from antiphon.engines.redis import scripts
 from antiphon.engines.redis.client import Client
 from antiphon.engines.redis.codec import decode_event
@@ -23,8 +23,6 @@ __all__ = ["Queues"]
 
 #: Channels in which this process looks for what has expired, at most; of the others who uses them next does.
 WATCHED = 1000
-#: Seconds that the answer to who is taking something may take when the process ends.
-STOP_TIMEOUT = 1.0
 
 
 class Queues:

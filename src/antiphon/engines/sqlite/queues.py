@@ -26,8 +26,6 @@ __all__ = ["Queues"]
 
 _ADD = "INSERT INTO jobs SELECT ?, coalesce(max(place) + 1, 0), ?, ? FROM jobs WHERE channel = ?"
 _ADD_FIRST = "INSERT INTO jobs SELECT ?, coalesce(min(place) - 1, 0), ?, ? FROM jobs WHERE channel = ?"
-#: Seconds that the answer to who is taking something may take when the process ends.
-STOP_TIMEOUT = 1.0
 
 
 class _State(NamedTuple):
@@ -130,7 +128,7 @@ class Queues:
 
     async def stop(self) -> None:
         """Wait for what is being taken, and for nothing more."""
-        await self._takers.stop(STOP_TIMEOUT)
+        await self._takers.stop()
         await asyncio.gather(*self._returning)
 
 
